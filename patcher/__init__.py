@@ -1,0 +1,5 @@
+"""mps-patcher: repairs transformers' membership test on Apple GPUs in the installed source."""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"

@@ -1,0 +1,143 @@
+"""The words of the project as frozen values: Patch, Target, State, Check, Result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path, PurePosixPath
+
+from patcher.errors import PatcherError
+
+
+class State(str, Enum):
+    """What the files say of one patch in one target. Derived from their content, never from a marker."""
+
+    UNPATCHED = "unpatched"
+    """A known defective body is there."""
+    PATCHED = "patched"
+    """Our body is there, and the file is as we left it."""
+    MODIFIED = "modified"
+    """An unknown body is there, or the file was edited since we patched it."""
+    ABSENT = "absent"
+    """This release has no such function."""
+    INTERRUPTED = "interrupted"
+    """A previous run was cut off; the next apply or revert finishes or undoes it by itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownBody:
+    """A body of the patched function that some release ships, as source."""
+
+    name: str
+    """How messages call it, such as `A (transformers 4.45.0 - 4.46.1)`."""
+    source: Path
+    """A Python file with that one function at its top level."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """Whether a target needs a patch, and why, in a sentence a user understands."""
+
+    needed: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patch:
+    """One entry of the catalogue: one function of one file of transformers."""
+
+    name: str
+    summary: str
+    """What the patch does, in one line."""
+    links: tuple[str, ...]
+    """The reports and pull requests that tell of the defect."""
+    file: PurePosixPath
+    """The patched file, relative to site-packages."""
+    function: str
+    """The qualified name of the function in that file."""
+    replacement: Path
+    """A Python file with the right function, under the same name, at its top level."""
+    known: tuple[KnownBody, ...]
+    """The defective bodies that the replacement is known to replace."""
+    contract: Path
+    """A Python file of cases that the self-test runs inside the target's interpreter."""
+    need: Callable[[str, str | None], Need]
+    """(transformers version, torch version or None) -> whether and why the patch is needed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """One installed transformers."""
+
+    site_packages: Path
+    """The folder that holds `transformers/` and its `.dist-info`."""
+    dist_info: Path
+    """The `transformers-X.dist-info` folder."""
+    version: str
+    """The version that `dist_info` names."""
+    python: Path | None
+    """The interpreter that sees this install, as the user or the search named it; None where none here can run it."""
+    torch: str | None
+    """The version of torch that the same environment holds, read from its metadata; None where there is none."""
+    installer: str | None
+    """The content of INSTALLER: pip, uv, conda, ..."""
+    pycache_prefix: Path | None
+    """The interpreter's `sys.pycache_prefix`, where its bytecode lives if not beside the source."""
+    reason: str
+    """Why this target was chosen, in words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotFound:
+    """A place where a target was looked for, and the error that says why it is none."""
+
+    python: Path | None
+    site_packages: Path | None
+    error: PatcherError
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """What a verification ran on: the real MPS, or ours, which is always called emulated."""
+
+    kind: str
+    """`mps` or `emulated-mps`."""
+    torch: str
+    """The torch whose rules held."""
+    macos: str
+    """The macOS whose rules held."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One named check of a verification."""
+
+    name: str
+    status: str
+    """`passed`, `failed` or `skipped`."""
+    detail: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What one command found or did about one patch in one target."""
+
+    target: Target | NotFound
+    patch: str | None
+    file: Path | None
+    state: State | None
+    changed: bool = False
+    before: str | None = None
+    """sha256 of the file when the command began, in hex."""
+    after: str | None = None
+    """sha256 of the file when the command ended, in hex; under `--dry-run`, what it would be."""
+    need: Need | None = None
+    note: str | None = None
+    """A sentence for the user: what was done, or why there was nothing to do."""
+    diff: str | None = None
+    error: PatcherError | None = None
+    device: Device | None = None
+    checks: tuple[Check, ...] = ()
