@@ -1,0 +1,106 @@
+"""What all tests share: real wheels, unpacked as an installer does, and environments with real torch."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path, PurePosixPath
+from zipfile import ZipFile
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Enough of transformers for all that reads files: the patched one, two of its callers and its neighbours.
+FEW = {
+    "transformers/__init__.py",
+    "transformers/activations.py",
+    "transformers/generation/__init__.py",
+    "transformers/generation/stopping_criteria.py",
+    "transformers/generation/utils.py",
+    "transformers/pytorch_utils.py",
+    "transformers/utils/__init__.py",
+    "transformers/utils/versions.py",
+}
+INSTALLER_ROW = "INSTALLER,sha256=zuuue4knoyJ-UwPPXg8fezS7VCrXJQrAP7zeNuwvFQg,4"
+
+# These run in an environment that has torch: `make test` starts them there.
+collect_ignore = [] if importlib.util.find_spec("torch") else ["torch"]
+
+
+def cache_folder() -> Path:
+    """Where downloads outlive checkouts; the same rule as scripts/torch_env.py."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("MPS_PATCHER_CACHE") or Path(base) / "mps-patcher")
+
+
+@cache
+def wheel(version: str) -> Path:
+    """The cached wheel of transformers `version`, downloaded beside the cache and renamed in: runs may overlap."""
+    cached = cache_folder() / "wheels" / f"transformers-{version}-py3-none-any.whl"
+    if not cached.exists():
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cached.parent) as folder:
+            pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--no-deps"]
+            subprocess.run([*pip, "--only-binary=:all:", "--dest", folder, f"transformers=={version}"], check=True)
+            (Path(folder) / cached.name).replace(cached)
+    return cached
+
+
+def unpack(archive: Path, site_packages: Path, *, whole: bool) -> None:
+    """Installs a wheel as pip does, but for its scripts and bytecode: files, a sorted RECORD and INSTALLER."""
+    with ZipFile(archive) as opened:
+        names = opened.namelist()
+        record = next(name for name in names if name.endswith(".dist-info/RECORD"))
+        info = str(PurePosixPath(record).parent)
+        chosen = [name for name in names if whole or name in FEW or name.startswith(info)]
+        opened.extractall(site_packages, chosen)
+        rows = [row for row in opened.read(record).decode().splitlines() if row.split(",")[0] in chosen]
+    (site_packages / info / "INSTALLER").write_bytes(b"pip\n")
+    lines = sorted([*rows, f"{info}/{INSTALLER_ROW}"])
+    (site_packages / record).write_bytes("".join(f"{line}\n" for line in lines).encode())
+
+
+def torch_python(name: str) -> Path:
+    """The interpreter of a cached environment; makes it if it is missing."""
+    command = [sys.executable, str(ROOT / "scripts" / "torch_env.py"), name]
+    return Path(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip())
+
+
+@pytest.fixture(scope="session")
+def wheels() -> Callable[[str], Path]:
+    """`wheels("4.45.1")` is the path of that transformers wheel. It is shared: never write to it."""
+    return wheel
+
+
+@pytest.fixture
+def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """`unpacked(version="4.45.1", whole=False)` is a new site-packages folder with that transformers and nothing else.
+
+    Only a few of its files are written unless `whole`; RECORD lists exactly those that are there.
+    """
+
+    def make(version: str = "4.45.1", *, whole: bool = False) -> Path:
+        site_packages = tmp_path_factory.mktemp("env") / "lib" / "python3.11" / "site-packages"
+        site_packages.mkdir(parents=True)
+        unpack(wheel(version), site_packages, whole=whole)
+        return site_packages
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def torch_env() -> Path:
+    """The interpreter of an environment with torch 2.13.0 and transformers 4.45.1. It is shared: copy, never change."""
+    return torch_python("current")
+
+
+@pytest.fixture(scope="session")
+def seed_python() -> Path:
+    """The interpreter with torch 2.1.0 and transformers 4.45.1, for tests marked `seed`. It is shared."""
+    return torch_python("seed")
