@@ -27,12 +27,12 @@ class State(str, Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownBody:
-    """A body of the patched function that some release ships, as source."""
+    """A body of the patched function that some release ships, known by the shape of its syntax tree."""
 
     name: str
     """How messages call it, such as `A (transformers 4.45.0 - 4.46.1)`."""
-    source: Path
-    """A Python file with that one function at its top level."""
+    digest: str
+    """What `patcher.rewrite.body_digest` gives for it: parameters and statements, without docstring or annotations."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

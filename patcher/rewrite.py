@@ -1,0 +1,243 @@
+"""Recognising the body of a function, and putting another in its place: bytes to bytes, no I/O on the target.
+
+Recognition reads the syntax tree with the standard library, so that `status` is quick; only `transplant` pays for
+libcst, which keeps every byte that it is not told to change.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from patcher import __version__
+from patcher.errors import PatcherError
+from patcher.model import Patch, State
+
+if TYPE_CHECKING:
+    import libcst
+
+BANNER = "# mps-patcher "
+"""Every comment line that we put above a function begins so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recognition:
+    """What the syntax tree of a file says of a patch."""
+
+    state: State
+    """UNPATCHED, PATCHED, MODIFIED or ABSENT."""
+    body: str | None
+    """The name of the known body that is there, if one is."""
+    detail: str
+    """The finding in a sentence."""
+
+
+def recognise(source: bytes, patch: Patch) -> Recognition:
+    """Say which body `patch.function` has in `source`, whatever its formatting, comments, docstring or annotations.
+
+    Raises:
+        PatcherError: `unparsable-source`, if `source` is not a Python module that this interpreter can parse.
+    """
+    bindings = _bindings(_parse(source), patch.function)
+    if not bindings:
+        return Recognition(state=State.ABSENT, body=None, detail=f"{patch.file.name} defines no {patch.function}")
+    if len(bindings) > 1:
+        return _modified(f"{patch.file.name} binds {patch.function} {len(bindings)} times")
+    function = bindings[0]
+    if not isinstance(function, ast.FunctionDef) or function.col_offset or function.decorator_list:
+        return _modified(f"{patch.function} is not a plain function at the top level of {patch.file.name}")
+    return _recognise_body(function, patch)
+
+
+def body_digest(function: ast.FunctionDef) -> str:
+    """The sha256, in hex, of a function's parameter names, defaults and statements; the same in Python 3.10 and later."""
+    return hashlib.sha256(repr(_shape(function)).encode()).hexdigest()
+
+
+def transplant(source: bytes, patch: Patch, *, force: bool = False) -> bytes:
+    """Give `patch.function` in `source` the body of the replacement, docstring included, and a comment above it.
+
+    The signature stays, and so does every byte outside the function; both are checked on the result before it is
+    returned. `source` is returned as it is where the replacement's body is already there.
+
+    Raises:
+        PatcherError: `unparsable-source`; `function-absent`; `unknown-body`, unless `force`; `unsafe-rewrite`, if the
+            result would differ from `source` outside the function, which is then a bug of ours or of libcst.
+    """
+    recognition = recognise(source, patch)
+    if recognition.state is State.PATCHED:
+        return source
+    if recognition.state is State.ABSENT:
+        raise PatcherError("function-absent", f"{recognition.detail}.", "Nothing in this release calls it; no patch is needed.")
+    function = _only_function(source, patch)
+    if recognition.state is State.MODIFIED and not (force and function is not None):
+        raise _unknown_body(recognition, can_force=function is not None)
+    assert function is not None
+    result = _replace_body(source, patch)
+    _check_outside(source, result, function, patch)
+    return result
+
+
+def _parse(source: bytes) -> ast.Module:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a SyntaxWarning in the user's file is not ours to tell
+            return ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise PatcherError(
+            "unparsable-source",
+            f"The file cannot be parsed as Python: {error}.",
+            "Reinstall transformers, or run mps-patcher with the Python version that the file is written for.",
+        ) from error
+
+
+def _bindings(module: ast.Module, name: str) -> list[ast.AST]:
+    """Everything that binds `name` in the module's own scope, however deep in `if`, `try` or `with`."""
+    found: list[ast.AST] = []
+    open_nodes: list[ast.AST] = list(module.body)
+    while open_nodes:
+        node = open_nodes.pop(0)
+        if _binds(node, name):
+            found.append(node)
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)):
+            continue
+        open_nodes.extend(ast.iter_child_nodes(node))
+    return found
+
+
+def _binds(node: ast.AST, name: str) -> bool:
+    match node:
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+            return node.name == name
+        case ast.Name(ctx=ast.Store() | ast.Del()):
+            return node.id == name
+        case ast.alias():
+            return (node.asname or node.name) == name
+        case _:
+            return False
+
+
+def _recognise_body(function: ast.FunctionDef, patch: Patch) -> Recognition:
+    replacement = _replacement(patch)
+    if _shape(function.args) != _shape(replacement.args):
+        return _modified(f"{patch.function} has other parameters than the function that we know")
+    digest = body_digest(function)
+    if digest == body_digest(replacement):
+        return Recognition(state=State.PATCHED, body=None, detail=f"{patch.function} has our body")
+    for known in patch.known:
+        if digest == known.digest:
+            return Recognition(state=State.UNPATCHED, body=known.name, detail=f"{patch.function} has body {known.name}")
+    return _modified(f"{patch.function} has a body that we do not know (digest {digest[:12]})")
+
+
+def _modified(detail: str) -> Recognition:
+    return Recognition(state=State.MODIFIED, body=None, detail=detail)
+
+
+def _unknown_body(recognition: Recognition, *, can_force: bool) -> PatcherError:
+    report = "report it at https://github.com/mps-patcher/mps-patcher/issues"
+    hint = f"Look at the file; --force replaces the body all the same. If it is a release, please {report}."
+    refusal = f"Not even --force can replace it. If it is a release, please {report}."
+    return PatcherError("unknown-body", f"{recognition.detail}.", hint if can_force else refusal)
+
+
+def _replacement(patch: Patch) -> ast.FunctionDef:
+    module = _parse(patch.replacement.read_bytes())
+    (function,) = (node for node in module.body if isinstance(node, ast.FunctionDef) and node.name == patch.function)
+    return function
+
+
+def _only_function(source: bytes, patch: Patch) -> ast.FunctionDef | None:
+    """The function, if it is one that a body can be put into: bound once, plain, with the parameters that we know."""
+    match _bindings(_parse(source), patch.function):
+        case [ast.FunctionDef(col_offset=0, decorator_list=[]) as function]:
+            return function if _shape(function.args) == _shape(_replacement(patch).args) else None
+        case _:
+            return None
+
+
+def _shape(node: object) -> object:
+    """A syntax tree as plain values, without positions, annotations, docstrings or what only some Pythons record."""
+    match node:
+        case ast.FunctionDef():
+            return ["FunctionDef", node.name, _shape(node.args), _shape(_without_docstring(node.body))]
+        case ast.AnnAssign() if node.value is not None:
+            return ["Assign", [_shape(node.target)], _shape(node.value)]
+        case ast.AST():
+            fields = ((name, value) for name, value in ast.iter_fields(node) if name not in _UNSEEN)
+            return [type(node).__name__, *([name, _shape(value)] for name, value in fields if value not in (None, []))]
+        case list():
+            return [_shape(item) for item in node]
+        case _:
+            return repr(node)
+
+
+_UNSEEN = frozenset({"ctx", "kind", "type_comment", "annotation", "returns", "type_params"})
+
+
+def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
+    match body:
+        case [ast.Expr(value=ast.Constant(value=str())), *rest]:
+            return rest
+        case _:
+            return body
+
+
+def _replace_body(source: bytes, patch: Patch) -> bytes:
+    import libcst
+
+    module = libcst.parse_module(source)
+    if module.bytes != source:
+        raise PatcherError(
+            "unsafe-rewrite",
+            "libcst does not give this file back byte for byte.",
+            "Please report it at https://github.com/mps-patcher/mps-patcher/issues, with the file.",
+        )
+    old = _find(module, patch.function)
+    # The docstring's own line ends are bytes of a string, which libcst leaves alone: parse it with the target's
+    text = "".join(line + module.default_newline for line in patch.replacement.read_text("ascii").splitlines())
+    donor = _find(libcst.parse_module(text), patch.function)
+    kept = {name: getattr(old.body, name) for name in ("header", "footer") if isinstance(old.body, libcst.IndentedBlock)}
+    new = old.with_changes(
+        body=donor.body.with_changes(**kept),
+        leading_lines=[*_without_banner(old.leading_lines), *_banner(patch)],
+    )
+    return module.deep_replace(old, new).bytes  # type: ignore[no-any-return, union-attr]
+
+
+def _find(module: libcst.Module, name: str) -> libcst.FunctionDef:
+    import libcst
+
+    (function,) = (node for node in module.body if isinstance(node, libcst.FunctionDef) and node.name.value == name)
+    return function
+
+
+def _banner(patch: Patch) -> list[libcst.EmptyLine]:
+    import libcst
+
+    lines = (
+        f"{BANNER}{__version__} put another body into this function, one that is right on MPS.",
+        f"{BANNER}undoes it with: mps-patcher revert {patch.name}",
+    )
+    return [libcst.EmptyLine(comment=libcst.Comment(line)) for line in lines]
+
+
+def _without_banner(lines: object) -> list[libcst.EmptyLine]:
+    return [line for line in lines if not (line.comment and line.comment.value.startswith(BANNER))]  # type: ignore[attr-defined]
+
+
+def _check_outside(source: bytes, result: bytes, function: ast.FunctionDef, patch: Patch) -> None:
+    lines = source.splitlines(keepends=True)
+    before, after = lines[: function.lineno - 1], lines[function.end_lineno :]
+    while before and before[-1].startswith(BANNER.encode()):
+        before.pop()
+    same = result.startswith(b"".join(before)) and result.endswith(b"".join(after))
+    if not same or recognise(result, patch).state is not State.PATCHED:
+        raise PatcherError(
+            "unsafe-rewrite",
+            f"Rewriting {patch.function} would change other parts of {patch.file.name} too.",
+            "Nothing was written. Please report it at https://github.com/mps-patcher/mps-patcher/issues, with the file.",
+        )

@@ -1,0 +1,9 @@
+"""The catalogue: one package a patch."""
+
+from __future__ import annotations
+
+from patcher.model import Patch
+from patches import isin_mps_friendly
+
+CATALOGUE: tuple[Patch, ...] = (isin_mps_friendly.PATCH,)
+"""Every patch, in the order in which they are applied."""

@@ -1,0 +1,107 @@
+"""The fixed function as ordinary code: tests import it, the type checker reads it, libcst transplants it.
+
+What is transplanted is the body alone; the signature stays the target's. So the body may name nothing but its own
+parameters, builtins and `torch`, runs on Python 3.8 and torch 2.0, and calls itself by the name it has there.
+"""
+
+from __future__ import annotations
+
+import torch
+
+
+def isin_mps_friendly(elements: torch.Tensor, test_elements: torch.Tensor | int) -> torch.Tensor:
+    """
+    `torch.isin(elements, test_elements)`, on MPS too, with every torch and macOS.
+
+    With no operand on MPS this is `torch.isin`. With one there, the result is what `torch.isin` gives for the same
+    operands on the CPU, by operations that MPS has had, and has had right, since torch 2.0. Nothing is read back from
+    the device. `test_elements` may be on the CPU: one value of it is passed along, more are copied to the device.
+    Besides the result this takes less than 64 MiB.
+
+    Args:
+        elements (`torch.Tensor`): Input elements, of any shape
+        test_elements (`torch.Tensor` or `int`): The elements to check against, of any shape
+
+    Returns:
+        `torch.Tensor`: A boolean tensor of the same shape as `elements` that is True for `elements` in `test_elements`
+        and False otherwise
+    """
+    operands = [operand for operand in (elements, test_elements) if isinstance(operand, torch.Tensor)]
+    devices = [operand.device for operand in operands if operand.device.type == "mps"]
+    if not devices:
+        # Note: don't use named arguments in `torch.isin`, see https://github.com/pytorch/pytorch/issues/126045
+        return torch.isin(elements, test_elements)
+    device = devices[0]
+
+    def as_tensor(operand: "torch.Tensor | int") -> torch.Tensor:
+        if isinstance(operand, torch.Tensor):
+            return operand
+        # What `torch.isin` makes of a number. On the CPU, whatever the default device: MPS has no float64
+        return torch.tensor(operand, dtype=torch.float64 if isinstance(operand, float) else None, device="cpu")
+
+    def one_like(operand: "torch.Tensor | int") -> "torch.Tensor | int":
+        if not isinstance(operand, torch.Tensor):
+            return operand
+        return torch.ones([1] * min(operand.ndim, 1), dtype=operand.dtype, device="cpu")
+
+    def promoted(first: "torch.Tensor | int", second: "torch.Tensor | int") -> torch.dtype:
+        # `torch.result_type` for code that `torch.compile` traces
+        if isinstance(first, torch.Tensor) and isinstance(second, torch.Tensor) and first.dtype == second.dtype:
+            return first.dtype
+        return (one_like(first) * one_like(second)).dtype
+
+    numbers, elements, test_elements = (elements, test_elements), as_tensor(elements), as_tensor(test_elements)
+    if elements.numel() == 0 or test_elements.numel() == 0:
+        return torch.full(elements.shape, False, dtype=torch.bool, device=device)
+    # From 10 values on `torch.isin` sorts instead of comparing, and a scalar promotes like a vector
+    dtype = promoted(*numbers) if test_elements.numel() < 10 else promoted(elements.reshape(-1)[:1], test_elements[:1])
+
+    # MPS has no float64, so an operand of it is on the CPU, and the other one's dtype has to do
+    in_float64 = dtype == torch.float64
+    if in_float64 and elements.ndim == 0 and elements.device != device:
+        return isin_mps_friendly(test_elements, elements.reshape(1)).view(-1).any(0)
+    if in_float64:
+        dtype = elements.dtype
+
+    def split(operand: torch.Tensor, size: int) -> "list[torch.Tensor]":
+        # Views of at most `size` values each, in order. Whatever the strides, nothing is copied
+        if operand.numel() <= size:
+            return [operand]
+        rows = size * operand.shape[0] // operand.numel()
+        parts = operand.split(rows) if rows else operand.unbind()
+        return [piece for part in parts for piece in split(part, size)]
+
+    # `torch.compile` cannot trace `storage_offset`; what asks whether it traces is public since torch 2.3
+    tracing = hasattr(torch, "compiler") and hasattr(torch.compiler, "is_compiling") and torch.compiler.is_compiling()
+
+    def fresh(operand: torch.Tensor) -> torch.Tensor:
+        # MPS has misread views in several releases: compare memory that begins at its buffer and has no gaps
+        is_view = tracing or operand.storage_offset() != 0 or not operand.is_contiguous()
+        return operand.to(dtype, copy=is_view, memory_format=torch.contiguous_format)
+
+    def narrowed(values: torch.Tensor) -> torch.Tensor:
+        # What of `dtype` becomes one of these float64 values: at 2**63, up to 512 int64 on either side round to one
+        nearby = torch.arange(-512, 513, device="cpu") if dtype == torch.int64 else torch.zeros(1, dtype=dtype, device="cpu")
+        candidates = values.reshape(-1, 1).to(dtype) + nearby
+        return candidates[candidates.to(torch.float64) == values.reshape(-1, 1)]
+
+    def found_in(piece: torch.Tensor) -> torch.Tensor:
+        piece, found = fresh(piece).to(device), None
+        for values in split(test_elements, 2**10 if in_float64 else min(2**20, 2**24 // piece.numel())):
+            values = narrowed(values) if in_float64 else fresh(values)
+            if values.numel() == 0:
+                continue
+            if values.numel() == 1:
+                match = piece.eq(values.view(()))
+            else:
+                match = piece.view(-1, 1).eq(values.to(device).view(1, -1)).any(1).view(piece.shape)
+            found = match if found is None else found | match
+        return torch.full(piece.shape, False, dtype=torch.bool, device=device) if found is None else found
+
+    if elements.numel() <= 2**20:
+        return found_in(elements)
+    result, start = torch.full((elements.numel(),), False, dtype=torch.bool, device=device), 0
+    for piece in split(elements, 2**20):
+        result[start : start + piece.numel()] = found_in(piece).view(-1)
+        start += piece.numel()
+    return result.view(elements.shape)
