@@ -1,0 +1,62 @@
+# Every target sets up what it needs: an environment in .venv, and environments with real torch in a cache folder
+# outside the checkout ($MPS_PATCHER_CACHE, or ~/.cache/mps-patcher). `make PYTHON=/path/to/python3.12` chooses the Python.
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/ready
+PIP := -m pip --disable-pip-version-check install --quiet
+# Options for pytest, such as ARGS='-k locate -x'.
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help:
+	@echo 'make test        run the tests, also those that need real torch'
+	@echo 'make test-seed   run the tests on the pair of the first bug report: torch 2.1.0 + transformers 4.45.1'
+	@echo 'make demo        find, patch, prove and revert a real transformers 4.45.1 in a throwaway environment'
+	@echo 'make lint        ruff and mypy'
+	@echo 'make coverage    run the tests of .venv and show the branches that they miss'
+	@echo 'make clean       remove .venv and what the tools left'
+	@echo
+	@echo 'PYTHON=...       the Python (3.10 or newer) to set up with; now: $(PYTHON)'
+	@echo "ARGS=...         options for pytest, such as ARGS='-k locate -x'"
+
+# The stamp is written last, so a set-up that was cut off is done again.
+$(READY): pyproject.toml
+	@command -v '$(PYTHON)' >/dev/null || { echo 'error: there is no $(PYTHON); set PYTHON=/path/to/python3.12' >&2; exit 1; }
+	@'$(PYTHON)' scripts/check_python.py
+	@echo 'setting up $(VENV)'
+	@rm -rf $(VENV)
+	@'$(PYTHON)' -m venv $(VENV)
+	@$(PY) $(PIP) -e '.[dev]'
+	@touch $@
+
+.PHONY: test
+test: $(READY)
+	$(PY) -m pytest $(ARGS)
+	@torch=$$($(PY) scripts/torch_env.py current) && set -x && "$$torch" -m pytest tests/torch $(ARGS)
+
+.PHONY: test-seed
+test-seed: $(READY)
+	$(PY) -m pytest -m seed $(ARGS)
+
+.PHONY: demo
+demo: $(READY)
+	@$(PY) scripts/demo.py
+
+.PHONY: lint
+lint: $(READY)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy patcher patches scripts tests
+
+.PHONY: coverage
+coverage: $(READY)
+	$(PY) -m pytest --cov --cov-report=term-missing $(ARGS)
+
+.PHONY: clean
+clean:
+	rm -rf $(VENV) dist build .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
