@@ -1,0 +1,78 @@
+"""What a file is: its digest, its image, and what a system's refusal means."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from patcher.errors import PatcherError
+
+_OWNER = "Run the command as the owner of the environment; look for an immutable flag if you are."
+_SPACE = "Free some space and run the command again."
+_OTHER = "Let the other installer finish, then run the command again."
+
+_CAUSES = {
+    errno.EACCES: ("not-permitted", "this user may not do that", _OWNER),
+    errno.EPERM: ("not-permitted", "this user may not do that", _OWNER),
+    errno.EROFS: ("read-only", "the file system is read-only", "Mount it writable, or patch the image before that."),
+    errno.ENOSPC: ("disk-full", "no space is left", _SPACE),
+    errno.EDQUOT: ("disk-full", "the disk quota is used up", _SPACE),
+    errno.EIO: ("io-error", "the disk failed to read or write", "Check the disk, then run the command again."),
+    errno.ELOOP: ("linked-folder", "it is a link to somewhere else", "Name the environment that it points into."),
+    errno.ENOTDIR: ("linked-folder", "it is a link, or no folder", "Name the environment that it points into."),
+    errno.ENOENT: ("target-changed", "it vanished", _OTHER),
+    errno.ESTALE: ("target-changed", "it vanished", _OTHER),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """A file as it stands: its bytes and all that `Folder.put` needs to make it stand so again."""
+
+    data: bytes
+    mode: int
+    """Permission bits, of the link's destination where the name is a symbolic link."""
+    uid: int
+    gid: int
+    mtime_ns: int | None = None
+    """None where any time will do."""
+    link: str | None = None
+    """The text of the symbolic link, where the name is one; `data` is then what it leads to."""
+
+
+def digest(data: bytes) -> str:
+    """The sha256 of `data` in hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def read(path: Path) -> bytes:
+    """The bytes of a file, links followed; a failure is a PatcherError."""
+    with explained(path):
+        return path.read_bytes()
+
+
+def same(one: Image | None, other: Image | None) -> bool:
+    """Whether two looks at a file show the same one. A time counts only where both are known and neither is a link."""
+    if one is None or other is None:
+        return one is other
+    if (one.data, one.link) != (other.data, other.link):
+        return False
+    if one.link is not None:  # the destination belongs to somebody else
+        return True
+    timeless = None in (one.mtime_ns, other.mtime_ns) or one.mtime_ns == other.mtime_ns
+    return timeless and (one.mode, one.uid, one.gid) == (other.mode, other.uid, other.gid)
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turns an operating system's error about `path` into a PatcherError with cause and cure."""
+    try:
+        yield
+    except OSError as error:
+        fallback = ("os-error", str(error.strerror or error), "Run the command again.")
+        code, cause, cure = _CAUSES.get(error.errno or 0, fallback)
+        raise PatcherError(code, f"{path}: {cause} ({errno.errorcode.get(error.errno or 0, '?')}).", cure) from error

@@ -1,0 +1,205 @@
+"""A folder held open: look, and durable atomic replace.
+
+Everything goes through the folder's descriptor, so a path that is swapped for a link between a look and a write leads
+nowhere else. This is the only module of the engine that changes anything on disk.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+from patcher.errors import PatcherError
+from patcher.files import Image, explained, same
+
+SUFFIX = ".mps-patcher"
+"""How our temporary names end: `.NAME.mps-patcher` stands beside NAME, under the lock, so one fixed name is enough."""
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # O_NONBLOCK: a pipe under the name must not hang us
+
+
+class Folder:
+    """An open folder. Names are single components; every method raises PatcherError where the system refuses."""
+
+    def __init__(self, path: Path, *, within: Folder | None = None) -> None:
+        """Opens `path`. With `within`, its last component is opened there, and refused where that is a link.
+
+        Raises PatcherError: `linked-folder`, `target-changed` where it is not there, or another system's refusal.
+        """
+        self.path = path
+        with explained(path):
+            if within is None:
+                self.fd = os.open(path, _FOLDER)
+            else:
+                self.fd = os.open(path.name, _FOLDER | os.O_NOFOLLOW, dir_fd=within.fd)
+
+    def __enter__(self) -> Folder:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        os.close(self.fd)
+
+    def inside(self, name: str) -> Folder:
+        """The folder `name` in this one, never through a link."""
+        return Folder(self.path / name, within=self)
+
+    def names(self) -> tuple[str, ...]:
+        """What the folder holds, sorted."""
+        with explained(self.path):
+            return tuple(sorted(os.listdir(self.fd)))  # noqa: PTH208 - a path knows no descriptor
+
+    def has(self, name: str) -> bool:
+        """Whether the name is taken, be it by a dangling link."""
+        with explained(self.path / name):
+            try:
+                os.stat(name, dir_fd=self.fd, follow_symlinks=False)
+            except FileNotFoundError:
+                return False
+            return True
+
+    def look(self, name: str) -> Image | None:
+        """The file as it stands, or None where there is none. A name that is no file is refused (`not-a-file`)."""
+        with explained(self.path / name):
+            try:
+                found = os.stat(name, dir_fd=self.fd, follow_symlinks=False)
+                link = os.readlink(name, dir_fd=self.fd) if stat.S_ISLNK(found.st_mode) else None
+                return self._read(name, link)
+            except FileNotFoundError:
+                return None
+
+    def _read(self, name: str, link: str | None) -> Image:
+        fd = os.open(name, _FILE | (os.O_NOFOLLOW if link is None else 0), dir_fd=self.fd)
+        try:
+            found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode):
+                raise PatcherError("not-a-file", f"{self.path / name} is no ordinary file.", "Reinstall transformers.")
+            mode, when = stat.S_IMODE(found.st_mode), found.st_mtime_ns
+            return Image(data=_all(fd), mode=mode, uid=found.st_uid, gid=found.st_gid, mtime_ns=when, link=link)
+        finally:
+            os.close(fd)
+
+    def beyond(self, link: str) -> bytes | None:
+        """What a symbolic link with this text would lead to from here; None where that is no readable file."""
+        try:
+            fd = os.open(link, _FILE, dir_fd=self.fd)
+        except OSError:
+            return None
+        try:
+            return _all(fd) if stat.S_ISREG(os.fstat(fd).st_mode) else None
+        finally:
+            os.close(fd)
+
+    def stage(self, name: str, image: Image) -> None:
+        """Writes `image` under the temporary name of `name`, down to the disk. `name` itself is not touched."""
+        temporary = spare(name)
+        self.remove(temporary)
+        with explained(self.path / name):
+            if image.link is not None:
+                os.symlink(image.link, temporary, dir_fd=self.fd)
+                return
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            fd = os.open(temporary, flags, 0o600, dir_fd=self.fd)
+            try:
+                self._fill(fd, name, image)
+            finally:
+                os.close(fd)
+
+    def _fill(self, fd: int, name: str, image: Image) -> None:
+        rest = memoryview(image.data)
+        while rest:
+            rest = rest[os.write(fd, rest) :]
+        self._own(fd, name, image)
+        os.fchmod(fd, image.mode)  # after the owner: changing that clears bits of the mode
+        if image.mtime_ns is not None:
+            os.utime(fd, ns=(image.mtime_ns, image.mtime_ns))
+        _sync(fd)
+
+    def _own(self, fd: int, name: str, image: Image) -> None:
+        """Gives the open file its owner; refuses only where that would truly change who owns it."""
+        now = os.fstat(fd)
+        if (now.st_uid, now.st_gid) == (image.uid, image.gid):
+            return
+        try:
+            # -1 leaves alone: an ordinary user may still choose among their own groups.
+            os.fchown(fd, -1 if now.st_uid == image.uid else image.uid, image.gid)
+        except PermissionError as error:
+            cause = f"{self.path / name} would change its owner (now {image.uid}:{image.gid})."
+            raise PatcherError("owner-not-kept", cause, "Run the command as the owner of the environment.") from error
+
+    def commit(self, name: str) -> None:
+        """Puts what was staged in the place of `name`, in one step, and syncs the folder."""
+        with explained(self.path / name):
+            os.rename(spare(name), name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+        self.sync()
+
+    def put(self, name: str, image: Image) -> None:
+        """Makes the file `name` stand as `image`, durably: at every instant it is the old one or the new one."""
+        if not same(self.look(name), image):
+            self.stage(name, image)
+            self.commit(name)
+
+    def remove(self, name: str) -> None:
+        """Removes the file or link `name`; nothing happens where there is none."""
+        with explained(self.path / name), suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self.fd)
+
+    def make(self, name: str) -> Folder:
+        """The folder `name` in this one, made with this one's owner and mode if it is not there."""
+        with explained(self.path / name):
+            with suppress(FileExistsError):
+                os.mkdir(name, 0o700, dir_fd=self.fd)
+            made = self.inside(name)
+            mine, its = os.fstat(self.fd), os.fstat(made.fd)
+            if (its.st_uid, its.st_gid) != (mine.st_uid, mine.st_gid):
+                with suppress(PermissionError):  # an ordinary user's folder is the user's own
+                    os.fchown(made.fd, mine.st_uid, mine.st_gid)
+            os.fchmod(made.fd, stat.S_IMODE(mine.st_mode))
+        self.sync()
+        return made
+
+    def drop(self, name: str) -> None:
+        """Removes the folder `name` if it is empty; what others put there stays."""
+        with explained(self.path / name), suppress(FileNotFoundError):
+            try:
+                os.rmdir(name, dir_fd=self.fd)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+        self.sync()
+
+    def sync(self) -> None:
+        """Makes the names in this folder durable."""
+        with explained(self.path):
+            try:
+                _sync(self.fd)
+            except OSError as error:
+                if error.errno != errno.EINVAL:  # some file systems cannot sync a folder
+                    raise
+
+
+def spare(name: str) -> str:
+    """The temporary name of `name`, in the same folder."""
+    return f".{name}{SUFFIX}"
+
+
+def _all(fd: int) -> bytes:
+    parts = []
+    while part := os.read(fd, 1 << 20):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _sync(fd: int) -> None:
+    """fsync; on macOS fsync stops at the drive's cache, and F_FULLFSYNC goes on to the medium (fcntl(2) there)."""
+    full: int | None = getattr(fcntl, "F_FULLFSYNC", None)
+    if full is not None:
+        with suppress(OSError):  # not every file system has it
+            fcntl.fcntl(fd, full)
+            return
+    os.fsync(fd)

@@ -1,0 +1,87 @@
+"""dist-info/RECORD, row by row (PEP 376, PEP 627). A row that is not ours keeps its very bytes."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+from collections.abc import Iterator, Mapping
+
+
+def row(path: str, data: bytes) -> str:
+    """The row of a file with this content, without a line end: its path, `sha256=` and its size."""
+    named = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
+    written = io.StringIO()
+    csv.writer(written, lineterminator="").writerow((path, f"sha256={named}", len(data)))
+    return written.getvalue()
+
+
+def find(record: bytes, path: str) -> str | None:
+    """The first row of `path`, without its line end; None where there is none."""
+    for raw in _rows(record):
+        if _path(raw) == path:
+            return _split(raw)[0]
+    return None
+
+
+def follow(record: bytes, file: tuple[str, str], ours: str, added: Mapping[str, bytes]) -> bytes:
+    """RECORD after a change: the row of `file` (path, new row) follows, our own files are listed.
+
+    `ours` is the folder (with its slash) whose rows are replaced by rows for `added`; they stand before the file's
+    own, so that a last line without a line end stays as it is. A file that RECORD does not list stays unlisted.
+    """
+    path, new = file
+    rows = [raw for raw in _rows(record) if not _path(raw).startswith(ours)]
+    at = next((n for n, raw in enumerate(rows) if _path(raw) == path), None)
+    end = _end(rows[at or 0]) if rows else "\n"
+    if at is not None:
+        rows[at] = new + _split(rows[at])[1]
+    rows[at or 0 : at or 0] = [row(name, data) + end for name, data in added.items()]
+    return "".join(rows).encode("utf-8", "surrogateescape")
+
+
+def restore(record: bytes, file: tuple[str, str | None], ours: str) -> bytes:
+    """RECORD as it was before `follow`: our rows go, and `file` (path, its old row) gets its old row back.
+
+    Whatever else changed since stays. A RECORD without a row of ours was written anew by an installer since: it is
+    returned as it is.
+    """
+    path, old = file
+    rows = list(_rows(record))
+    others = [raw for raw in rows if not _path(raw).startswith(ours)]
+    at = next((n for n, raw in enumerate(others) if _path(raw) == path), None)
+    if len(others) < len(rows) and at is not None and old is not None:
+        others[at] = old + _split(others[at])[1]
+    return "".join(others).encode("utf-8", "surrogateescape")
+
+
+def _rows(record: bytes) -> Iterator[str]:
+    """The rows with their line ends. A quoted field may hold line ends of its own."""
+    held = ""
+    for line in io.StringIO(record.decode("utf-8", "surrogateescape"), newline=""):
+        held += line
+        if held.count('"') % 2 == 0:
+            yield held
+            held = ""
+    if held:
+        yield held
+
+
+def _path(raw: str) -> str:
+    """A row's first field, with `/` between folders; the line as it is where it is no row at all."""
+    if not raw.startswith('"'):
+        return raw.partition(",")[0].replace("\\", "/")
+    try:
+        return next(csv.reader(io.StringIO(raw, newline="")))[0].replace("\\", "/")
+    except (csv.Error, StopIteration):
+        return raw
+
+
+def _split(raw: str) -> tuple[str, str]:
+    text = raw.rstrip("\r\n")
+    return text, raw[len(text) :]
+
+
+def _end(raw: str) -> str:
+    return _split(raw)[1] or "\n"
