@@ -1,0 +1,95 @@
+"""Run the checks that a request names, and write what was found into a report, so that output can say what it likes.
+
+Called as `python .../selftest/__main__.py REQUEST REPORT`. The report is written anew after every check: one that was
+cut short still holds what had been found.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+import time
+from typing import Any, Callable, Dict, List
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+PACKAGE = "mps_patcher_selftest"
+
+
+def main(request_path: str, report_path: str) -> None:
+    """Read the request, run its checks in order, write the report."""
+    sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or ".") != HERE]
+    sys.dont_write_bytecode = True  # a verification changes nothing
+    with open(request_path, encoding="utf-8") as file:
+        request = json.load(file)
+    report: Dict[str, Any] = {"device": None, "checks": [], "unavailable": None}
+    steps = _steps(request, report)
+    _write(report_path, report)
+    for name, step in steps:
+        report["checks"].append(_run(name, step))
+        _write(report_path, report)
+
+
+def _steps(request: Dict[str, Any], report: Dict[str, Any]) -> "List[tuple[str, Callable[[], str]]]":
+    checks = _submodule("checks")
+    steps = [("bytecode", lambda: checks.bytecode(request))]
+    if not request["static"]:
+        device = _device(request, report)
+        if device is not None:
+            steps.append(("contract", lambda: _within(device, lambda: checks.contract(request, device))))
+            steps.append(("callers", lambda: checks.callers(request)))
+            steps.append(("generate", lambda: _within(device, lambda: checks.generate(request, device))))
+    return steps
+
+
+def _device(request: Dict[str, Any], report: Dict[str, Any]) -> Any:
+    module = _submodule("device")
+    try:
+        device = module.choose(request["device"], request["torch"], request["macos"])
+    except module.Unavailable as error:
+        report["unavailable"] = str(error)
+        return None
+    if request["torch"]:
+        module.pretend(request["torch"])
+    report["device"] = {"kind": device.kind, "torch": device.torch, "macos": device.macos}
+    return device
+
+
+def _within(device: Any, check: Callable[[], str]) -> str:
+    with device.active():
+        return check()
+
+
+def _run(name: str, step: Callable[[], str]) -> Dict[str, Any]:
+    checks = _submodule("checks")
+    start = time.monotonic()
+    try:
+        status, detail = "passed", step()
+    except checks.Failed as failure:
+        status, detail = "failed", str(failure)
+    except Exception as error:
+        status, detail = "failed", checks.describe(error)
+    return {"name": name, "status": status, "detail": detail, "seconds": round(time.monotonic() - start, 3)}
+
+
+def _submodule(name: str) -> Any:
+    """A module of this folder, under a name that no installed package has."""
+    if PACKAGE not in sys.modules:
+        spec = importlib.util.spec_from_file_location(
+            PACKAGE, os.path.join(HERE, "__init__.py"), submodule_search_locations=[HERE]
+        )
+        assert spec is not None and spec.loader is not None
+        sys.modules[PACKAGE] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[PACKAGE])
+    return importlib.import_module(PACKAGE + "." + name)
+
+
+def _write(path: str, report: Dict[str, Any]) -> None:
+    with open(path + ".part", "w", encoding="utf-8") as file:
+        json.dump(report, file)
+    os.replace(path + ".part", path)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])

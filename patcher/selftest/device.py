@@ -1,0 +1,75 @@
+"""Which device the checks run on: the real MPS where there is one, else ours under chosen rules."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import platform
+from typing import Any, Iterator, NamedTuple, Optional
+
+import torch
+
+from . import emulated, rules
+
+
+class Unavailable(Exception):
+    """The asked-for device is not here."""
+
+
+class Device(NamedTuple):
+    """What the checks run on. `rules` is None for the real one."""
+
+    kind: str
+    torch: str
+    macos: str
+    rules: Optional[rules.Rules]
+
+    @contextlib.contextmanager
+    def active(self) -> Iterator[None]:
+        """Within: device "mps" is this device."""
+        with emulated.emulated(self.rules) if self.rules else contextlib.nullcontext():
+            yield
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Within: on the emulated device, reading values back is an error and misreading releases misread."""
+        with emulated.strict() if self.rules else contextlib.nullcontext():
+            yield
+
+    def has(self, dtype: torch.dtype) -> bool:
+        """Whether the device has tensors of `dtype`. To be asked within `active`."""
+        try:
+            torch.zeros(1, dtype=dtype, device="mps")
+        except TypeError:
+            return False
+        return True
+
+
+def choose(kind: str, torch_version: Optional[str], macos: Optional[str]) -> Device:
+    """The device of a kind (auto, mps, emulated); `torch_version` and `macos` choose the rules of an emulated one.
+
+    Raises:
+        Unavailable: the real device was asked for and is not here.
+    """
+    real = torch.backends.mps.is_available()
+    if kind == "mps" and not real:
+        raise Unavailable("PyTorch %s has no MPS device on this machine" % torch.__version__)
+    if real and kind != "emulated" and not (torch_version or macos):
+        return Device("mps", torch.__version__, platform.mac_ver()[0], None)
+    release = rules.parse(torch_version or torch.__version__)
+    system = rules.parse(macos) if macos else rules.oldest_macos(release)
+    return Device("emulated-mps", rules.show(release), rules.show(system), rules.Rules(release, system))
+
+
+def pretend(version: str) -> None:
+    """Make transformers, once imported, believe that torch is of this version, such as '2.1'."""
+    full = version if version.count(".") > 1 else version + ".0"
+    real_version = importlib.metadata.version
+
+    def pretended(name: str) -> str:
+        return full if name == "torch" else real_version(name)
+
+    importlib.metadata.version = pretended
+    metadata: Any = torch.torch_version.TorchVersion(full)
+    torch.__version__ = metadata
+    torch.version.__version__ = full

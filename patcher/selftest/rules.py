@@ -1,0 +1,132 @@
+"""What the MPS backend of a given torch on a given macOS lacks, refuses and gets wrong, as data without torch.
+
+Evidence, after the words of each rule: [B] a string or symbol in the released macOS wheel, [S] PyTorch's source,
+[I] inferred from these; #N is an issue or pull request of pytorch/pytorch. Nothing here was seen on Apple hardware.
+"""
+
+from __future__ import annotations
+
+from typing import Dict, NamedTuple, Optional, Tuple, Type
+
+Version = Tuple[int, int]
+
+NOT_IMPLEMENTED = {
+    # [B] torch 2.0 - 2.5
+    (2, 0): "The operator '{op}' is not currently implemented for the MPS device. If you want this op to be added in "
+    "priority during the prototype phase of this feature, please comment on "
+    "https://github.com/pytorch/pytorch/issues/77764. As a temporary fix, you can set the environment variable "
+    "`PYTORCH_ENABLE_MPS_FALLBACK=1` to use the CPU as a fallback for this op. WARNING: this will be slower than "
+    "running natively on MPS.",
+    # [B] torch 2.6 and later; what follows 'commit hash' differs from build to build
+    (2, 6): "The operator '{op}' is not currently implemented for the MPS device. If you want this op to be considered "
+    "for addition please comment on https://github.com/pytorch/pytorch/issues/141287 and mention use-case, that "
+    "resulted in missing op as well as commit hash. As a temporary fix, you can set the environment variable "
+    "`PYTORCH_ENABLE_MPS_FALLBACK=1` to use the CPU as a fallback for this op. WARNING: this will be slower than "
+    "running natively on MPS.",
+}
+
+MISSING_BEFORE: Dict[str, Version] = {
+    # [B] no symbol of these kernels in earlier wheels
+    "aten::sort": (2, 2),
+    "aten::searchsorted": (2, 2),
+    "aten::bucketize": (2, 2),
+    "aten::_unique2": (2, 10),
+    "aten::unique_consecutive": (2, 10),
+    "aten::unique_dim": (2, 10),
+}
+
+OLDEST_MACOS: Dict[Version, Version] = {
+    # [B] the platform tag of the released wheels
+    (2, 0): (12, 3),
+    (2, 6): (13, 0),
+    (2, 9): (14, 0),
+}
+
+FLOAT64 = (
+    # [B] all releases
+    "Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64. "
+    "Please use float32 instead."
+)
+
+TWO_DEVICES = "Expected all tensors to be on the same device, but found at least two devices, mps:0 and cpu!"  # [S]
+
+
+class Refusal(NamedTuple):
+    """The exception that the backend raises instead of computing."""
+
+    error: Type[Exception]
+    message: str
+
+
+class Rules(NamedTuple):
+    """The rules of one torch on one macOS."""
+
+    torch: Version
+    macos: Version
+
+    def missing(self, name: str, overload: str) -> Optional[Refusal]:
+        """The refusal of an operator that has no kernel, such as ("aten::isin", "Tensor_Tensor")."""
+        if name == "aten::isin":
+            # [B] no isin at all before 2.4; with a scalar operand since 2.8 (#154010)
+            since = (2, 4) if overload == "Tensor_Tensor" else (2, 8)
+        else:
+            since = MISSING_BEFORE.get(name, (2, 0))
+        if self.torch >= since:
+            return None
+        operator = "%s.%s_out" % (name, overload) if name == "aten::isin" else name
+        return Refusal(NotImplementedError, _of(NOT_IMPLEMENTED, self.torch).format(op=operator))
+
+    def isin(self, elements: str, test_elements: str) -> Optional[Refusal]:
+        """The refusal of an isin that has a kernel, for operands of these dtypes, such as ("int64", "int32")."""
+        if self.torch < (2, 8) and elements != test_elements:  # [B] #124896 has the check, #154010 took it away
+            return Refusal(RuntimeError, "Expected elements.dtype() == test_elements.dtype() to be true, but got false.")
+        if self.torch < (2, 9) and self.macos < (14, 0) and elements not in ("float32", "float16", "bfloat16"):  # [B]
+            message = "isin_Tensor_Tensor_out only works on floating types on MPS for pre MacOS_14_0. Received dtype: "
+            return Refusal(RuntimeError, message + _CXX_NAMES.get(elements, elements))
+        return None
+
+    def dtype(self, dtype: str) -> Optional[Refusal]:
+        """The refusal of a tensor of this dtype."""
+        if dtype in ("float64", "complex128"):
+            return Refusal(TypeError, FLOAT64)
+        if dtype == "bfloat16" and self.torch < (2, 3):  # [B] 2.1 and 2.2, [I] 2.0
+            return Refusal(TypeError, "BFloat16 is not supported on MPS")
+        if dtype == "bfloat16" and self.torch < (2, 9) and self.macos < (14, 0):  # [B]
+            return Refusal(TypeError, "MPS BFloat16 is only supported on MacOS 14 or newer")
+        return None
+
+    def dimensions(self, name: str, ndim: int) -> Optional[Refusal]:
+        """What stands for the abort of the whole process when `any(dim)` gets more than four dimensions (#136134)."""
+        if name == "aten::any" and ndim > 4 and self.torch <= (2, 4):
+            return Refusal(RuntimeError, "MPS of torch <= 2.4 aborts the process here: any(dim) of %d dimensions" % ndim)
+        return None
+
+
+def oldest_macos(torch: Version) -> Version:
+    """The oldest macOS that a release of torch runs on."""
+    return _of(OLDEST_MACOS, torch)
+
+
+def parse(version: str) -> Version:
+    """'2.1.0+cpu' or '13' as (2, 1) or (13, 0)."""
+    parts = version.split("+")[0].split(".")
+    return int(parts[0]), int("".join(c for c in (parts[1] if len(parts) > 1 else "0") if c.isdigit()) or 0)
+
+
+def show(version: Version) -> str:
+    """(2, 1) as '2.1', (13, 0) as '13'."""
+    return "%d.%d" % version if version[0] < 10 or version[1] else "%d" % version[0]
+
+
+def _of(table: Dict[Version, object], version: Version):  # type: ignore[no-untyped-def]
+    return table[max(since for since in table if since <= max(version, min(table)))]
+
+
+_CXX_NAMES = {
+    "int64": "Long",
+    "int32": "Int",
+    "int16": "Short",
+    "int8": "Char",
+    "uint8": "Byte",
+    "bool": "Bool",
+}
