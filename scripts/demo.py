@@ -19,7 +19,6 @@ from zipfile import ZipFile
 from torch_env import cache, ensure
 
 VERSION = "4.45.1"
-PATCH = "isin_mps_friendly"
 PATCHED = "transformers/pytorch_utils.py"
 # Of the linked environment, what the throwaway one has of its own.
 OWN = ("transformers", "pip", "setuptools", "_distutils_hack", "distutils-precedence.pth", "__pycache__")
@@ -37,21 +36,21 @@ class Step:
 
 
 BEFORE = (
-    Step("What is installed, and does it need the patch?", f"status {PATCH}", 0, ("unpatched",)),
-    Step("The bug, as a Mac with torch 2.1 shows it", f"verify {PATCH} --torch 2.1", 1, ("IndexError", "emulated")),
+    Step("What is installed, and does it need the patch?", "status", 0, ("unpatched",)),
+    Step("The bug, as a Mac with torch 2.1 shows it", "verify --torch 2.1", 1, ("IndexError", "emulated")),
     Step(
         "The bug, as torch 2.6 on macOS 13 shows it",
-        f"verify {PATCH} --torch 2.6 --macos 13",
+        "verify --torch 2.6 --macos 13",
         1,
         (INT64_ON_OLD_MACOS, "emulated"),
     ),
 )
-APPLY = Step("Patch", f"apply {PATCH}", 0, ("patched",))
+APPLY = Step("Patch", "apply", 0, ("patched",))
 AFTER = (
-    Step("Prove it, with the rules of the installed torch", f"verify {PATCH}", 0, ("emulated",)),
-    Step("Prove it for torch 2.1", f"verify {PATCH} --torch 2.1", 0, ("emulated",)),
-    Step("Prove it for torch 2.6 on macOS 13", f"verify {PATCH} --torch 2.6 --macos 13", 0, ("emulated",)),
-    Step("Patch again: nothing to do", f"apply {PATCH}", 0, ("patched",)),
+    Step("Prove it, with the rules of the installed torch", "verify", 0, ("emulated",)),
+    Step("Prove it for torch 2.1", "verify --torch 2.1", 0, ("emulated",)),
+    Step("Prove it for torch 2.6 on macOS 13", "verify --torch 2.6 --macos 13", 0, ("emulated",)),
+    Step("Patch again: nothing to do", "apply", 0, ("patched",)),
 )
 REVERT = Step("Take it back", "revert", 0, ("unpatched",))
 
