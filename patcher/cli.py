@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import click
 
-from patcher import document, operations, report
+from patcher import document, operations, report, verify
 from patcher.errors import PatcherError
 from patcher.flags import Manner, Request, changing, everywhere, targeting, testing
 from patcher.locate import find
@@ -134,9 +134,10 @@ def apply(request: Request, dry_run: bool, diff: bool, force: bool) -> int:
 @testing
 @targeting
 def verify_(request: Request, static: bool, **asked: Any) -> int:
-    """Prove the patch by running it in the target's interpreter, on MPS or on an emulated MPS device."""
-    from patcher import verify
+    """Prove the patch by running it, on MPS or an emulated MPS device.
 
+    It runs in the target's own interpreter: first the function alone, then generate() of small models made in memory.
+    """
     check_testing(static, **asked)
     patches = chosen(request)
     asked["device"] = asked["device"] or "auto"
@@ -149,7 +150,7 @@ def verify_(request: Request, static: bool, **asked: Any) -> int:
 @changing
 @targeting
 def revert(request: Request, dry_run: bool, diff: bool, force: bool) -> int:
-    """Put back the original bytes; on a target that is not patched do nothing."""
+    """Put back the original bytes; do nothing where none are due."""
     settings = {"named": bool(request.names), "dry_run": dry_run, "diff": diff, "force": force}
     return finish("revert", request, operations.revert(targets(request), chosen(request), **settings))
 

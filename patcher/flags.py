@@ -78,12 +78,12 @@ def everywhere(function: Function) -> Function:
 def targeting(function: Callable[..., int]) -> Callable[..., int]:
     """PATCH..., the target options and --json, which become one Request; and the options of everywhere."""
 
-    @everywhere
-    @_manner("--json", is_flag=True, help="One JSON document on standard output, on failure too.")
-    @_places("--under", "DIR", "Every transformers installed below DIR (repeatable).")
-    @_places("--site-packages", "DIR", "A folder that no interpreter here can run: an unpacked image (repeatable).")
-    @_places("--python", "PATH", "The interpreter whose transformers is meant (repeatable).")
     @click.argument("names", nargs=-1, metavar="[PATCH]...")
+    @_places("--python", "PATH", "The interpreter whose transformers is meant (repeatable).")
+    @_places("--site-packages", "DIR", "A folder that no interpreter here can run: an unpacked image (repeatable).")
+    @_places("--under", "DIR", "Every transformers installed below DIR (repeatable).")
+    @_manner("--json", is_flag=True, help="One JSON document on standard output, on failure too.")
+    @everywhere
     @functools.wraps(function)
     def collected(
         *,
@@ -118,8 +118,8 @@ def testing(function: Function) -> Function:
     """The options of verify."""
     device = click.Choice(["auto", "mps", "emulated"])
     for option in (
-        click.option("--timeout", type=click.IntRange(1, 86400), metavar="S", default=600, show_default=True,
-                     help="Seconds until the self-test of a target is given up."),
+        click.option("--timeout", type=click.IntRange(1, 86400), metavar="S", default=600,
+                     help="Seconds until the self-test of a target is given up. [default: 600]"),
         click.option("--macos", metavar="N", callback=_version(r"\d+(\.\d+)?", "13"),
                      help="Emulate the rules of this macOS. [default: the oldest that the torch supports]"),
         click.option("--torch", metavar="X.Y", callback=_version(r"\d+\.\d+", "2.1"),

@@ -82,16 +82,16 @@ def _patches(command: str, target: Target, results: list[Result], style: Style) 
     for number, result in enumerate(results):
         if number:
             yield ""
-        yield from _patch(result, style)
+        yield from _patch(command, result, style)
         yield from (f"    {line}" for line in _next(command, target, result, style))
         if result.diff:
             yield from ["", *_diff(result.diff)]
 
 
-def _patch(result: Result, style: Style) -> Iterator[str]:
+def _patch(command: str, result: Result, style: Style) -> Iterator[str]:
     state = _paint(result.state.value, STATE_COLORS.get(result.state, "yellow")) if result.state else "refused"
     yield f"  {_paint(result.patch or 'all patches', 'bold')}: {state}"
-    if result.need and result.state not in (State.PATCHED, State.MODIFIED):
+    if result.need and command != "revert" and result.state not in (State.PATCHED, State.MODIFIED):
         needed = "needed" if result.need.needed else "not needed"
         yield from _sentence(f"{needed}, because {result.need.reason}", style)
     if result.note:
