@@ -140,6 +140,7 @@ def verify_(request: Request, static: bool, **asked: Any) -> int:
     """
     check_testing(static, **asked)
     patches = chosen(request)
+    announce(click.get_current_context().ensure_object(Manner), static)
     asked["device"] = asked["device"] or "auto"
     return finish(
         "verify", request, verify.verify(targets(request), patches, named=bool(request.names), static=static, **asked)
@@ -196,6 +197,12 @@ def finish(command: str, request: Request, results: tuple[Result, ...], check: b
         say(report.diffs(results), manner)
     say(report.failures(results), manner, err=True)
     return code
+
+
+def announce(manner: Manner, static: bool) -> None:
+    """At a terminal, says why nothing seems to happen."""
+    if not (static or manner.quiet or manner.json) and sys.stderr and sys.stderr.isatty():
+        say("Running the self-test in the target's interpreter; this takes some seconds.", manner, err=True)
 
 
 def worst(results: tuple[Result, ...], check: bool) -> int:

@@ -305,12 +305,19 @@ def test_colors_on_a_terminal(option: str, environment: dict[str, str], colored:
     assert ("\033[" in told) == colored
 
 
+@pytest.mark.parametrize(("option", "told"), [("--device=auto", True), ("--static", False), ("--quiet", False)])
+def test_at_a_terminal_a_wait_is_announced(option: str, told: bool, tmp_path: Path) -> None:
+    seen = on_terminal(["verify", option, "--site-packages", str(tmp_path)], {})
+    assert ("this takes some seconds" in seen) == told
+    assert "error: There is no transformers" in seen.replace("\r\n", " ").replace("\033[31m", "").replace("\033[0m", "")
+
+
 def on_terminal(arguments: list[str], environment: dict[str, str]) -> str:
-    """What a command writes to a terminal."""
+    """What a command writes to a terminal, both streams."""
     base = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
     ours, theirs = os.openpty()
     command = [sys.executable, "-m", "patcher", *arguments]
-    with subprocess.Popen(command, stdout=theirs, env={**base, "PYTHONPATH": str(ROOT), **environment}):
+    with subprocess.Popen(command, stdout=theirs, stderr=theirs, env={**base, "PYTHONPATH": str(ROOT), **environment}):
         os.close(theirs)
         told = bytearray()
         while True:
