@@ -1,0 +1,40 @@
+"""Searching a tree: installs sound or not, once each, and never a package cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from patcher import walk
+
+
+def holding(folder: Path, mark: str = "transformers-4.45.1.dist-info") -> Path:
+    (folder / mark).mkdir(parents=True)
+    return folder
+
+
+def test_where_installs_are(tmp_path: Path) -> None:
+    top = tmp_path / "top"
+    expected = [
+        holding(top),
+        holding(top / "a" / "site-packages", "transformers-4.30.0-py3.8.egg-info"),
+        holding(top / "b", "__editable__.transformers-4.46.0.pth"),
+        holding(top / "c" / "d"),
+    ]
+    holding(top / "src", "transformers.egg-info")  # a source tree
+    (top / "e" / "transformers").mkdir(parents=True)
+    (top / "e" / "transformers" / "__init__.py").write_text("")
+    (top / "again").symlink_to(top / "c")
+    assert walk.below(top) == walk.Walk(folders=tuple(expected), unread=())
+
+
+def test_package_caches_are_left_alone(tmp_path: Path) -> None:
+    holding(tmp_path / "uv" / "archive-v0" / "x")
+    (tmp_path / "uv" / "CACHEDIR.TAG").write_text("")
+    holding(tmp_path / "pkgs" / "transformers-4.45.1-py_0" / "site-packages")
+    (tmp_path / "pkgs" / "transformers-4.45.1-py_0" / "info").mkdir()
+    (tmp_path / "pkgs" / "transformers-4.45.1-py_0" / "info" / "index.json").write_text("{}")
+    kept = holding(tmp_path / "venv" / "lib" / "python3.11" / "site-packages")
+    (tmp_path / "venv" / "info").mkdir()
+    for name in ("CACHEDIR.TAG", "pyvenv.cfg"):  # uv tags the environments that it makes, too
+        (tmp_path / "venv" / name).write_text("")
+    assert walk.below(tmp_path).folders == (kept,)
