@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ from patcher.model import Patch, State
 
 if TYPE_CHECKING:
     import libcst
+
+REPORTS = "https://github.com/mps-patcher/mps-patcher/issues"
 
 BANNER = "# mps-patcher "
 """Every comment line that we put above a function begins so."""
@@ -53,7 +56,7 @@ def recognise(source: bytes, patch: Patch) -> Recognition:
 
 
 def body_digest(function: ast.FunctionDef) -> str:
-    """The sha256, in hex, of a function's parameter names, defaults and statements; the same in Python 3.10 and later."""
+    """The sha256, in hex, of a function's parameters and statements; the same in every Python from 3.10 on."""
     return hashlib.sha256(repr(_shape(function)).encode()).hexdigest()
 
 
@@ -71,11 +74,10 @@ def transplant(source: bytes, patch: Patch, *, force: bool = False) -> bytes:
     if recognition.state is State.PATCHED:
         return source
     if recognition.state is State.ABSENT:
-        raise PatcherError("function-absent", f"{recognition.detail}.", "Nothing in this release calls it; no patch is needed.")
+        raise PatcherError("function-absent", f"{recognition.detail}.", "This release does not call it.")
     function = _only_function(source, patch)
-    if recognition.state is State.MODIFIED and not (force and function is not None):
+    if function is None or (recognition.state is State.MODIFIED and not force):
         raise _unknown_body(recognition, can_force=function is not None)
-    assert function is not None
     result = _replace_body(source, patch)
     _check_outside(source, result, function, patch)
     return result
@@ -138,7 +140,7 @@ def _modified(detail: str) -> Recognition:
 
 
 def _unknown_body(recognition: Recognition, *, can_force: bool) -> PatcherError:
-    report = "report it at https://github.com/mps-patcher/mps-patcher/issues"
+    report = f"report it at {REPORTS}"
     hint = f"Look at the file; --force replaces the body all the same. If it is a release, please {report}."
     refusal = f"Not even --force can replace it. If it is a release, please {report}."
     return PatcherError("unknown-body", f"{recognition.detail}.", hint if can_force else refusal)
@@ -194,18 +196,20 @@ def _replace_body(source: bytes, patch: Patch) -> bytes:
         raise PatcherError(
             "unsafe-rewrite",
             "libcst does not give this file back byte for byte.",
-            "Please report it at https://github.com/mps-patcher/mps-patcher/issues, with the file.",
+            f"Please report it at {REPORTS}, with the file.",
         )
     old = _find(module, patch.function)
     # The docstring's own line ends are bytes of a string, which libcst leaves alone: parse it with the target's
     text = "".join(line + module.default_newline for line in patch.replacement.read_text("ascii").splitlines())
     donor = _find(libcst.parse_module(text), patch.function)
-    kept = {name: getattr(old.body, name) for name in ("header", "footer") if isinstance(old.body, libcst.IndentedBlock)}
+    kept = {
+        name: getattr(old.body, name) for name in ("header", "footer") if isinstance(old.body, libcst.IndentedBlock)
+    }
     new = old.with_changes(
         body=donor.body.with_changes(**kept),
         leading_lines=[*_without_banner(old.leading_lines), *_banner(patch)],
     )
-    return module.deep_replace(old, new).bytes  # type: ignore[no-any-return, union-attr]
+    return module.deep_replace(old, new).bytes  # type: ignore[union-attr]
 
 
 def _find(module: libcst.Module, name: str) -> libcst.FunctionDef:
@@ -225,8 +229,8 @@ def _banner(patch: Patch) -> list[libcst.EmptyLine]:
     return [libcst.EmptyLine(comment=libcst.Comment(line)) for line in lines]
 
 
-def _without_banner(lines: object) -> list[libcst.EmptyLine]:
-    return [line for line in lines if not (line.comment and line.comment.value.startswith(BANNER))]  # type: ignore[attr-defined]
+def _without_banner(lines: Sequence[libcst.EmptyLine]) -> list[libcst.EmptyLine]:
+    return [line for line in lines if not (line.comment and line.comment.value.startswith(BANNER))]
 
 
 def _check_outside(source: bytes, result: bytes, function: ast.FunctionDef, patch: Patch) -> None:
@@ -239,5 +243,5 @@ def _check_outside(source: bytes, result: bytes, function: ast.FunctionDef, patc
         raise PatcherError(
             "unsafe-rewrite",
             f"Rewriting {patch.function} would change other parts of {patch.file.name} too.",
-            "Nothing was written. Please report it at https://github.com/mps-patcher/mps-patcher/issues, with the file.",
+            f"Nothing was written. Please report it at {REPORTS}, with the file.",
         )

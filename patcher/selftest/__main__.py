@@ -25,6 +25,7 @@ def main(request_path: str, report_path: str) -> None:
         request = json.load(file)
     report: Dict[str, Any] = {"device": None, "checks": [], "unavailable": None}
     steps = _steps(request, report)
+    report["planned"] = [name for name, _ in steps]
     _write(report_path, report)
     for name, step in steps:
         report["checks"].append(_run(name, step))
@@ -39,7 +40,7 @@ def _steps(request: Dict[str, Any], report: Dict[str, Any]) -> "List[tuple[str, 
         if device is not None:
             steps.append(("contract", lambda: _within(device, lambda: checks.contract(request, device))))
             steps.append(("callers", lambda: checks.callers(request)))
-            steps.append(("generate", lambda: _within(device, lambda: checks.generate(request, device))))
+            steps.append(("generate", lambda: _within(device, lambda: checks.generate())))
     return steps
 
 
@@ -48,10 +49,16 @@ def _device(request: Dict[str, Any], report: Dict[str, Any]) -> Any:
     try:
         device = module.choose(request["device"], request["torch"], request["macos"])
     except module.Unavailable as error:
-        report["unavailable"] = str(error)
+        report["unavailable"] = {"code": "no-device", "message": str(error)}
         return None
-    if request["torch"]:
+    if request["torch"] and device.rules:
         module.pretend(request["torch"])
+        from transformers.utils import is_torch_available
+
+        if not is_torch_available():
+            message = "This transformers does not run with torch %s" % request["torch"]
+            report["unavailable"] = {"code": "torch-refused", "message": message}
+            return None
     report["device"] = {"kind": device.kind, "torch": device.torch, "macos": device.macos}
     return device
 
@@ -79,7 +86,8 @@ def _submodule(name: str) -> Any:
         spec = importlib.util.spec_from_file_location(
             PACKAGE, os.path.join(HERE, "__init__.py"), submodule_search_locations=[HERE]
         )
-        assert spec is not None and spec.loader is not None
+        if spec is None or spec.loader is None:
+            raise ImportError(HERE)
         sys.modules[PACKAGE] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(sys.modules[PACKAGE])
     return importlib.import_module(PACKAGE + "." + name)

@@ -11,7 +11,7 @@ import sys
 import traceback
 import types
 import warnings
-from typing import Any, Dict, List
+from typing import Any, Callable, Dict, List, Optional
 
 Request = Dict[str, Any]
 
@@ -44,12 +44,9 @@ def contract(request: Request, device: Any) -> str:
     failures: List[str] = []
     cases = [case for case in module.cases() if _representable(case, device)]
     for case in cases:
-        try:
-            _run_case(function, module, case, device)
-        except Failed as failure:
-            failures.append("%s: %s" % (case.name, failure))
-        except Exception as error:
-            failures.append("%s: %s" % (case.name, describe(error)))
+        fault = _fault(_run_case, function, module, case, device)
+        if fault:
+            failures.append("%s: %s" % (case.name, fault))
     if failures:
         raise Failed("%d of %d cases failed; the first, %s" % (len(failures), len(cases), failures[0]))
     return "%d cases equal torch.isin on the CPU" % len(cases)
@@ -69,7 +66,7 @@ def callers(request: Request) -> str:
     return "%d modules hold the fixed function" % len(names)
 
 
-def generate(request: Request, device: Any) -> str:
+def generate() -> str:
     """Small models generate the same tokens on the device as on the CPU."""
     from . import generation
 
@@ -79,14 +76,9 @@ def generate(request: Request, device: Any) -> str:
         on_cpu, on_device = build(), build().to("mps")
         for run in generation.runs():
             count += 1
-            expected = generation.tokens(on_cpu, run, "cpu")
-            try:
-                got = generation.tokens(on_device, run, "mps")
-            except Exception as error:
-                failures.append("%s, %s: %s" % (model_name, run.name, describe(error)))
-                continue
-            if got != expected:
-                failures.append("%s, %s: other tokens than on the CPU" % (model_name, run.name))
+            fault = _fault(_same_tokens, on_cpu, on_device, run)
+            if fault:
+                failures.append("%s, %s: %s" % (model_name, run.name, fault))
     if failures:
         raise Failed("%d of %d runs failed; the first, %s" % (len(failures), count, failures[0]))
     return "%d runs of %s gave the CPU's tokens" % (count, ", ".join(generation.models()))
@@ -103,6 +95,24 @@ def describe(error: BaseException) -> str:
     frame = installed[-1]
     place = frame.filename[frame.filename.rindex(os.sep + "transformers" + os.sep) + 1 :]
     return "%s (%s:%s in %s)" % (text, place, frame.lineno, frame.name)
+
+
+def _fault(step: Callable[..., None], *operands: Any) -> Optional[str]:
+    """What went wrong in a step, in words."""
+    try:
+        step(*operands)
+    except Failed as failure:
+        return str(failure)
+    except Exception as error:
+        return describe(error)
+    return None
+
+
+def _same_tokens(on_cpu: Any, on_device: Any, run: Any) -> None:
+    from . import generation
+
+    if generation.tokens(on_cpu, run, "cpu") != generation.tokens(on_device, run, "mps"):
+        raise Failed("other tokens than on the CPU")
 
 
 def _installed(request: Request) -> Any:
@@ -122,7 +132,8 @@ def _run_case(function: Any, module: Any, case: Any, device: Any) -> None:
     def placed(operand: Any, view: Any, where: str) -> Any:
         return view(operand.to(where)) if isinstance(operand, torch.Tensor) else operand
 
-    expected = module.reference(placed(case.elements, case.view, "cpu"), placed(case.test_elements, case.test_view, "cpu"))
+    on_cpu = placed(case.elements, case.view, "cpu"), placed(case.test_elements, case.test_view, "cpu")
+    expected = module.reference(*on_cpu)
     for mode in (torch.enable_grad, torch.no_grad, torch.inference_mode):
         with warnings.catch_warnings(), mode():
             warnings.simplefilter("error")
@@ -195,7 +206,8 @@ def _same_code(one: types.CodeType, other: types.CodeType) -> bool:
 
 def _load(name: str, path: str) -> Any:
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
+    if spec is None or spec.loader is None:
+        raise ImportError(path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -9,7 +9,8 @@ from typing import Any, Iterator, NamedTuple, Optional
 
 import torch
 
-from . import emulated, rules
+from . import emulated
+from . import rules as mps_rules
 
 
 class Unavailable(Exception):
@@ -22,7 +23,7 @@ class Device(NamedTuple):
     kind: str
     torch: str
     macos: str
-    rules: Optional[rules.Rules]
+    rules: Optional[mps_rules.Rules]
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
@@ -36,7 +37,7 @@ class Device(NamedTuple):
         with emulated.strict() if self.rules else contextlib.nullcontext():
             yield
 
-    def has(self, dtype: torch.dtype) -> bool:
+    def has(self, dtype: Any) -> bool:
         """Whether the device has tensors of `dtype`. To be asked within `active`."""
         try:
             torch.zeros(1, dtype=dtype, device="mps")
@@ -56,20 +57,20 @@ def choose(kind: str, torch_version: Optional[str], macos: Optional[str]) -> Dev
         raise Unavailable("PyTorch %s has no MPS device on this machine" % torch.__version__)
     if real and kind != "emulated" and not (torch_version or macos):
         return Device("mps", torch.__version__, platform.mac_ver()[0], None)
-    release = rules.parse(torch_version or torch.__version__)
-    system = rules.parse(macos) if macos else rules.oldest_macos(release)
-    return Device("emulated-mps", rules.show(release), rules.show(system), rules.Rules(release, system))
+    release = mps_rules.parse(torch_version or torch.__version__)
+    system = mps_rules.parse(macos) if macos else mps_rules.oldest_macos(release)
+    return Device("emulated-mps", mps_rules.show(release), mps_rules.show(system), mps_rules.Rules(release, system))
 
 
 def pretend(version: str) -> None:
     """Make transformers, once imported, believe that torch is of this version, such as '2.1'."""
     full = version if version.count(".") > 1 else version + ".0"
-    real_version = importlib.metadata.version
+    metadata: Any = importlib.metadata
+    real_version = metadata.version
 
-    def pretended(name: str) -> str:
+    def pretended(name: str) -> Any:
         return full if name == "torch" else real_version(name)
 
-    importlib.metadata.version = pretended
-    metadata: Any = torch.torch_version.TorchVersion(full)
-    torch.__version__ = metadata
+    metadata.version = pretended
+    torch.__version__ = torch.torch_version.TorchVersion(full)
     torch.version.__version__ = full

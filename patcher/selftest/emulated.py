@@ -40,19 +40,19 @@ class _State:
 class EmulatedTensor(torch.Tensor):
     """A tensor that says `mps:0`. Its storage is the CPU's."""
 
-    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+    __torch_function__ = torch._C._disabled_torch_function_impl
 
     @staticmethod
     def __new__(cls, data: torch.Tensor) -> EmulatedTensor:
         _refuse(_State.rules.dtype(_name(data.dtype)) if _State.rules else None)
-        return torch.Tensor._make_subclass(cls, data)  # type: ignore[no-any-return, attr-defined]
+        return torch.Tensor._make_subclass(cls, data)
 
     @property
-    def device(self) -> torch.device:  # type: ignore[override]
+    def device(self) -> torch.device:
         return DEVICE
 
-    is_mps = property(lambda self: True)
-    is_cpu = property(lambda self: False)
+    is_mps = property(lambda _: True)
+    is_cpu = property(lambda _: False)
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Tuple[Any, ...] = (), kwargs: Any = None) -> Any:
@@ -71,7 +71,8 @@ class EmulatedTensor(torch.Tensor):
 
 def _apply_rules(name: str, overload: str, args: Tuple[Any, ...], operands: List[torch.Tensor]) -> None:
     rules = _State.rules
-    assert rules is not None, "an emulated tensor was used outside emulated()"
+    if rules is None:
+        raise RuntimeError("an emulated tensor was used outside emulated()")
     _refuse(rules.missing(name, overload))
     on_cpu = [x for x in operands if not isinstance(x, EmulatedTensor) and x.ndim > 0]
     if on_cpu and name not in ACROSS_DEVICES:
@@ -120,8 +121,8 @@ class _DeviceMode(TorchFunctionMode):
         if kwargs.get("device") is None:
             return func(*args, **kwargs)
         to_mps = torch.device(kwargs["device"]).type == "mps"
-        kwargs["device"] = torch.device("cpu") if torch.device(kwargs["device"]).type in ("mps", "cpu") else kwargs["device"]
         if to_mps:
+            kwargs["device"] = torch.device("cpu")
             _refuse(_State.rules.dtype(_name(kwargs["dtype"])) if _State.rules and kwargs.get("dtype") else None)
         out = func(*args, **kwargs)
         return to_mps_device(out) if to_mps else to_cpu(out) if isinstance(out, EmulatedTensor) else out
@@ -155,7 +156,7 @@ def to_mps_device(tensor: torch.Tensor) -> EmulatedTensor:
     """A copy on the emulated device."""
     if isinstance(tensor, EmulatedTensor):
         return tensor
-    return EmulatedTensor(tensor.detach().clone()).requires_grad_(tensor.requires_grad)  # type: ignore[return-value]
+    return EmulatedTensor(tensor.detach().clone()).requires_grad_(tensor.requires_grad)
 
 
 def to_cpu(tensor: torch.Tensor) -> torch.Tensor:
@@ -168,14 +169,14 @@ def to_cpu(tensor: torch.Tensor) -> torch.Tensor:
         return tensor.detach().as_subclass(torch.Tensor).clone().requires_grad_(tensor.requires_grad)
 
 
-def _no_numpy(*args: Any, **kwargs: Any) -> Any:
+def _no_numpy(*_: Any, **__: Any) -> Any:
     raise TypeError(  # [S]
         "can't convert mps:0 device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory first."
     )
 
 
 _LEAVING = {
-    torch.Tensor.cpu: lambda x, *args, **kwargs: to_cpu(x),
+    torch.Tensor.cpu: lambda x, *_, **__: to_cpu(x),
     torch.Tensor.tolist: lambda x: to_cpu(x).tolist(),
     torch.Tensor.numpy: _no_numpy,
     torch.Tensor.__array__: _no_numpy,
@@ -184,7 +185,7 @@ _LEAVING = {
 
 @contextlib.contextmanager
 def _below_dispatch() -> Iterator[None]:
-    guard = torch._C._DisableTorchDispatch()  # type: ignore[attr-defined]
+    guard = torch._C._DisableTorchDispatch()
     try:
         yield
     finally:

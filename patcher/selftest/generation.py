@@ -52,7 +52,7 @@ def tokens(model: Any, run: Run, device: str) -> List[List[int]]:
     inputs = {name: value.to(device) for name, value in _inputs(model, run).items()}
     torch.manual_seed(2)
     with _draws_on_cpu():
-        return model.generate(**inputs, **run.options).cpu().tolist()  # type: ignore[no-any-return]
+        return model.generate(**inputs, **run.options).cpu().tolist()
 
 
 def _inputs(model: Any, run: Run) -> Dict[str, torch.Tensor]:
@@ -74,10 +74,10 @@ def _draws_on_cpu() -> Iterator[None]:
     """Each device has a random generator of its own: to compare tokens, all draws are made on the CPU."""
     multinomial = torch.multinomial
 
-    def on_cpu(input: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        return multinomial(input.cpu(), *args, **kwargs).to(input.device)
+    def on_cpu(weights: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        return multinomial(weights.cpu(), *args, **kwargs).to(weights.device)
 
-    torch.multinomial = on_cpu  # type: ignore[assignment]
+    torch.multinomial = on_cpu
     try:
         yield
     finally:

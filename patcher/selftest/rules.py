@@ -6,9 +6,10 @@ Evidence, after the words of each rule: [B] a string or symbol in the released m
 
 from __future__ import annotations
 
-from typing import Dict, NamedTuple, Optional, Tuple, Type
+from typing import Dict, NamedTuple, Optional, Tuple, Type, TypeVar
 
 Version = Tuple[int, int]
+Anything = TypeVar("Anything")
 
 NOT_IMPLEMENTED = {
     # [B] torch 2.0 - 2.5
@@ -48,6 +49,8 @@ FLOAT64 = (
     "Please use float32 instead."
 )
 
+OTHER_DTYPE = "Expected elements.dtype() == test_elements.dtype() to be true, but got false."  # [B] torch 2.4 - 2.7
+
 TWO_DEVICES = "Expected all tensors to be on the same device, but found at least two devices, mps:0 and cpu!"  # [S]
 
 
@@ -79,7 +82,7 @@ class Rules(NamedTuple):
     def isin(self, elements: str, test_elements: str) -> Optional[Refusal]:
         """The refusal of an isin that has a kernel, for operands of these dtypes, such as ("int64", "int32")."""
         if self.torch < (2, 8) and elements != test_elements:  # [B] #124896 has the check, #154010 took it away
-            return Refusal(RuntimeError, "Expected elements.dtype() == test_elements.dtype() to be true, but got false.")
+            return Refusal(RuntimeError, OTHER_DTYPE)
         if self.torch < (2, 9) and self.macos < (14, 0) and elements not in ("float32", "float16", "bfloat16"):  # [B]
             message = "isin_Tensor_Tensor_out only works on floating types on MPS for pre MacOS_14_0. Received dtype: "
             return Refusal(RuntimeError, message + _CXX_NAMES.get(elements, elements))
@@ -98,7 +101,9 @@ class Rules(NamedTuple):
     def dimensions(self, name: str, ndim: int) -> Optional[Refusal]:
         """What stands for the abort of the whole process when `any(dim)` gets more than four dimensions (#136134)."""
         if name == "aten::any" and ndim > 4 and self.torch <= (2, 4):
-            return Refusal(RuntimeError, "MPS of torch <= 2.4 aborts the process here: any(dim) of %d dimensions" % ndim)
+            return Refusal(
+                RuntimeError, "MPS of torch <= 2.4 aborts the process here: any(dim) of %d dimensions" % ndim
+            )
         return None
 
 
@@ -118,7 +123,7 @@ def show(version: Version) -> str:
     return "%d.%d" % version if version[0] < 10 or version[1] else "%d" % version[0]
 
 
-def _of(table: Dict[Version, object], version: Version):  # type: ignore[no-untyped-def]
+def _of(table: Dict[Version, Anything], version: Version) -> Anything:
     return table[max(since for since in table if since <= max(version, min(table)))]
 
 

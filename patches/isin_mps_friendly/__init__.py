@@ -53,9 +53,15 @@ PATCH = Patch(
     replacement=_HERE / "replacement.py",
     known=(
         # Below torch 2.4 on MPS it tiles `elements` by `test_elements.shape[0]`, which a 0-d tensor or an int has not
-        KnownBody(name="A (transformers 4.45.0 - 4.46.1)", digest="aa20aad3e2d09f2b578b117057a309a6712cdabccc801f5b3ed96b7bf85b8059"),
+        KnownBody(
+            name="A (transformers 4.45.0 - 4.46.1)",
+            digest="aa20aad3e2d09f2b578b117057a309a6712cdabccc801f5b3ed96b7bf85b8059",
+        ),
         # The same, after PR 34538 made 0-d into 1-d: still one shape too few, and a warning on every call
-        KnownBody(name="B (transformers 4.46.2 - 5.0)", digest="a8230e1629ffa37614e4a8f55566befd9c1c7da9ded91d68dedcf5e5c6240ea6"),
+        KnownBody(
+            name="B (transformers 4.46.2 - 5.0)",
+            digest="a8230e1629ffa37614e4a8f55566befd9c1c7da9ded91d68dedcf5e5c6240ea6",
+        ),
     ),
     contract=_HERE / "contract.py",
     need=need,

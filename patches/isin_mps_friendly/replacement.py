@@ -33,33 +33,35 @@ def isin_mps_friendly(elements: torch.Tensor, test_elements: torch.Tensor | int)
         return torch.isin(elements, test_elements)
     device = devices[0]
 
-    def as_tensor(operand: "torch.Tensor | int") -> torch.Tensor:
-        if isinstance(operand, torch.Tensor):
-            return operand
-        # What `torch.isin` makes of a number. On the CPU, whatever the default device: MPS has no float64
-        return torch.tensor(operand, dtype=torch.float64 if isinstance(operand, float) else None, device="cpu")
-
-    def one_like(operand: "torch.Tensor | int") -> "torch.Tensor | int":
-        if not isinstance(operand, torch.Tensor):
-            return operand
-        return torch.ones([1] * min(operand.ndim, 1), dtype=operand.dtype, device="cpu")
-
-    def promoted(first: "torch.Tensor | int", second: "torch.Tensor | int") -> torch.dtype:
-        # `torch.result_type` for code that `torch.compile` traces
-        if isinstance(first, torch.Tensor) and isinstance(second, torch.Tensor) and first.dtype == second.dtype:
-            return first.dtype
-        return (one_like(first) * one_like(second)).dtype
-
-    numbers, elements, test_elements = (elements, test_elements), as_tensor(elements), as_tensor(test_elements)
-    if elements.numel() == 0 or test_elements.numel() == 0:
+    # Of a number, the 0-d tensor that `torch.isin` makes of it; on the CPU whatever the default device, for its float64
+    numbers = [operand for operand in (elements, test_elements) if not isinstance(operand, torch.Tensor)]
+    elements, tests = [
+        operand
+        if isinstance(operand, torch.Tensor)
+        else torch.tensor(operand, dtype=torch.float64 if isinstance(operand, float) else None, device="cpu")
+        for operand in (elements, test_elements)
+    ]
+    if elements.numel() == 0 or tests.numel() == 0:
         return torch.full(elements.shape, False, dtype=torch.bool, device=device)
-    # From 10 values on `torch.isin` sorts instead of comparing, and a scalar promotes like a vector
-    dtype = promoted(*numbers) if test_elements.numel() < 10 else promoted(elements.reshape(-1)[:1], test_elements[:1])
+
+    # From 10 values on `torch.isin` sorts instead of comparing, and promotes scalars as if they were vectors
+    sorts = tests.numel() >= 10
+
+    def one(operand: torch.Tensor) -> torch.Tensor:
+        return torch.ones([1] if operand.ndim or sorts else [], dtype=operand.dtype, device="cpu")
+
+    dtype = elements.dtype
+    if dtype != tests.dtype:
+        # `torch.result_type`, which `torch.compile` cannot trace
+        if numbers and not sorts:
+            dtype = torch.mul(one(operands[0]), numbers[0]).dtype
+        else:
+            dtype = (one(elements) * one(tests)).dtype
 
     # MPS has no float64, so an operand of it is on the CPU, and the other one's dtype has to do
     in_float64 = dtype == torch.float64
     if in_float64 and elements.ndim == 0 and elements.device != device:
-        return isin_mps_friendly(test_elements, elements.reshape(1)).view(-1).any(0)
+        return isin_mps_friendly(tests, elements.reshape(1)).view(-1).any(0)
     if in_float64:
         dtype = elements.dtype
 
@@ -77,17 +79,17 @@ def isin_mps_friendly(elements: torch.Tensor, test_elements: torch.Tensor | int)
     def fresh(operand: torch.Tensor) -> torch.Tensor:
         # MPS has misread views in several releases: compare memory that begins at its buffer and has no gaps
         is_view = tracing or operand.storage_offset() != 0 or not operand.is_contiguous()
-        return operand.to(dtype, copy=is_view, memory_format=torch.contiguous_format)
+        return operand.to(dtype, copy=bool(is_view), memory_format=torch.contiguous_format)
 
     def narrowed(values: torch.Tensor) -> torch.Tensor:
         # What of `dtype` becomes one of these float64 values: at 2**63, up to 512 int64 on either side round to one
-        nearby = torch.arange(-512, 513, device="cpu") if dtype == torch.int64 else torch.zeros(1, dtype=dtype, device="cpu")
-        candidates = values.reshape(-1, 1).to(dtype) + nearby
+        reach = 512 if dtype == torch.int64 else 0
+        candidates = values.reshape(-1, 1).to(dtype) + torch.arange(-reach, reach + 1, device="cpu").to(dtype)
         return candidates[candidates.to(torch.float64) == values.reshape(-1, 1)]
 
     def found_in(piece: torch.Tensor) -> torch.Tensor:
         piece, found = fresh(piece).to(device), None
-        for values in split(test_elements, 2**10 if in_float64 else min(2**20, 2**24 // piece.numel())):
+        for values in split(tests, 2**10 if in_float64 else min(2**20, 2**24 // piece.numel())):
             values = narrowed(values) if in_float64 else fresh(values)
             if values.numel() == 0:
                 continue

@@ -1,0 +1,227 @@
+"""Proving a patch: the file on disk here, everything else by the self-test in the target's own interpreter."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from patcher import freshness, operations
+from patcher.errors import CannotTell, PatcherError
+from patcher.freshness import Freshness
+from patcher.model import Check, Device, NotFound, Patch, Result, State, Target
+
+SELFTEST = Path(__file__).parent / "selftest" / "__main__.py"
+RUNNING = ("contract", "callers", "generate")
+"""The checks that need torch."""
+UNAVAILABLE = {
+    "no-device": "Run this on a Mac with an Apple GPU, or ask for --device emulated.",
+    "torch-refused": "Ask for the rules of a newer --torch.",
+}
+"""What to do when the self-test has no device to run on, by its word for that."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a verification is to run, and on what."""
+
+    static: bool
+    device: str
+    torch: str | None
+    macos: str | None
+    timeout: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What the self-test found, and the error that kept it from finding more."""
+
+    checks: tuple[Check, ...]
+    device: Device | None = None
+    error: PatcherError | None = None
+
+
+def verify(
+    targets: Sequence[Target | NotFound],
+    patches: Sequence[Patch],
+    *,
+    named: bool,
+    static: bool,
+    device: str = "auto",
+    torch: str | None = None,
+    macos: str | None = None,
+    timeout: float = 600,
+) -> tuple[Result, ...]:
+    """Check each patch in each target: all of them where the user `named` them, else those that the target needs.
+
+    A result without an error passed every check that was asked for. `timeout` is in seconds, for each target and patch.
+    Nothing in the target changes.
+    """
+    wanted = Wanted(static=static, device=device, torch=torch, macos=macos, timeout=timeout)
+    by_name = {patch.name: patch for patch in patches}
+    results = []
+    for result in operations.status(targets, patches, named=named):
+        patch = by_name.get(result.patch or "")
+        results.append(result if patch is None or result.error else _verified(result, patch, wanted, named=named))
+    return tuple(results)
+
+
+def _verified(result: Result, patch: Patch, wanted: Wanted, *, named: bool) -> Result:
+    target = result.target
+    if not isinstance(target, Target) or (not named and result.need and not result.need.needed):
+        return replace(result, note="There is nothing to verify.")
+    if result.state is State.ABSENT:
+        cause = f"transformers {target.version} has no {patch.function}."
+        return replace(result, error=PatcherError("function-absent", cause, "This release does not call it."))
+    report = _report(target, patch, wanted)
+    checks = (_source(result, patch), *report.checks)
+    return replace(result, checks=checks, device=report.device, error=_failure(checks, result.state) or report.error)
+
+
+def _source(result: Result, patch: Patch) -> Check:
+    """The file holds our body, and nothing else in it changed since."""
+    start = time.monotonic()
+    passed = result.state is State.PATCHED
+    name = Path(patch.file).name
+    detail = f"{name} holds the fixed body" if passed else result.note or f"{name} is {result.state}"
+    if passed:
+        detail += ", but there is no good back-up" if result.note else ", and is as it was left"
+    seconds = time.monotonic() - start
+    return Check(name="source", status="passed" if passed else "failed", detail=detail.rstrip("."), seconds=seconds)
+
+
+def _report(target: Target, patch: Patch, wanted: Wanted) -> Report:
+    if target.python is None:
+        error = None if wanted.static else CannotTell(
+            "no-interpreter",
+            "No interpreter here runs this target, so only source and bytecode could be checked.",
+            "Name one with --python, or ask for these two with --static.",
+        )  # fmt: skip
+        return _without_torch(_bytecode(target.site_packages / patch.file), wanted, error)
+    if wanted.static or target.torch is None:
+        error = None if wanted.static else CannotTell(
+            "no-torch",
+            "The target holds no torch, so only source and bytecode could be checked.",
+            "Install torch beside transformers, or ask for these two with --static.",
+        )  # fmt: skip
+        return _without_torch(_selftest(target, patch, replace(wanted, static=True)).checks, wanted, error)
+    return _selftest(target, patch, wanted)
+
+
+def _without_torch(checks: tuple[Check, ...], wanted: Wanted, error: PatcherError | None) -> Report:
+    why = "" if error is None else "there is no torch to run it with"
+    skipped = () if wanted.static else tuple(_skipped(name, why) for name in RUNNING)
+    unproven = any(check.status == "skipped" for check in checks)
+    if unproven and error is None:
+        hint = "Delete that file, or name the interpreter with --python."
+        error = CannotTell("bytecode-unproven", f"{checks[0].detail}.", hint)
+    return Report(checks=(*checks, *skipped), error=error)
+
+
+def _bytecode(source: Path) -> tuple[Check, ...]:
+    """What every .pyc beside the source means, read from its header."""
+    start, data, status = time.monotonic(), source.read_bytes(), source.stat()
+    judged = {path: freshness.judge(path.read_bytes(), data, status) for path in freshness.bytecode_of(source)}
+    verdict, detail = "passed", "no bytecode beside the source would run instead of it"
+    for freshness_, name in ((Freshness.UNKNOWN, "skipped"), (Freshness.STALE, "failed")):
+        for path in (path for path, found in judged.items() if found is freshness_):
+            verdict, detail = name, f"{path}: {freshness_.value}"
+    return (Check(name="bytecode", status=verdict, detail=detail, seconds=time.monotonic() - start),)
+
+
+def _selftest(target: Target, patch: Patch, wanted: Wanted) -> Report:
+    """Run the self-test and read its report, which holds all that was found even if the process was cut short."""
+    with tempfile.TemporaryDirectory(prefix="mps-patcher-") as folder:
+        request, report, errors = (Path(folder) / name for name in ("request.json", "report.json", "errors.txt"))
+        request.write_text(json.dumps(_request(target, patch, wanted)), "utf-8")
+        command = [str(target.python), str(SELFTEST), str(request), str(report)]
+        with errors.open("wb") as stream:
+            ending = _run(command, stream.fileno(), wanted.timeout)
+        found = json.loads(report.read_text("utf-8")) if report.exists() else {"checks": [], "planned": ["bytecode"]}
+        return _read(found, ending, _last_line(errors))
+
+
+def _request(target: Target, patch: Patch, wanted: Wanted) -> dict[str, object]:
+    return {
+        "module": ".".join(patch.file.with_suffix("").parts),
+        "file": str(target.site_packages / patch.file),
+        "function": patch.function,
+        "contract": str(patch.contract),
+        "replacement": str(patch.replacement),
+        "static": wanted.static,
+        "device": wanted.device,
+        "torch": wanted.torch,
+        "macos": wanted.macos,
+    }
+
+
+def _run(command: Sequence[str], errors: int, timeout: float) -> str | None:
+    """Run to the end, or kill the whole process group at `timeout`. How it ended, in words; None if well."""
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=errors,
+        env=_environment(os.environ),
+        start_new_session=True,
+    )
+    try:
+        status = process.wait(timeout)
+    except BaseException as error:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        if isinstance(error, subprocess.TimeoutExpired):
+            return f"it was not done after {timeout:g} s"
+        raise
+    if status < 0:
+        return f"the interpreter was killed by {signal.Signals(-status).name}"
+    return f"the interpreter ended with status {status}" if status else None
+
+
+def _environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The user's, since PYTHONPATH and the like decide what runs; but nothing is fetched, and MPS has no stand-in."""
+    kept = {name: value for name, value in environ.items() if name != "PYTORCH_ENABLE_MPS_FALLBACK"}
+    return kept | {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "USE_TF": "0", "USE_FLAX": "0"}
+
+
+def _read(found: dict[str, Any], ending: str | None, last_line: str) -> Report:
+    checks = [Check(**check) for check in found["checks"]]
+    device = Device(**found["device"]) if found.get("device") else None
+    missing = found["planned"][len(checks) :]
+    if missing:
+        why = f"{ending or 'the self-test stopped'}{last_line and ': ' + last_line}"
+        checks.append(Check(name=missing[0], status="failed", detail=why, seconds=0.0))
+        checks.extend(_skipped(name, f"{missing[0]} came to no end") for name in missing[1:])
+    error = None
+    if found.get("unavailable"):
+        code, message = found["unavailable"]["code"], found["unavailable"]["message"]
+        checks.extend(_skipped(name, message) for name in RUNNING)
+        error = CannotTell(code, f"{message}.", UNAVAILABLE[code])
+    return Report(checks=tuple(checks), device=device, error=error)
+
+
+def _skipped(name: str, why: str) -> Check:
+    return Check(name=name, status="skipped", detail=why, seconds=0.0)
+
+
+def _last_line(errors: Path) -> str:
+    lines = errors.read_text("utf-8", "replace").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def _failure(checks: Sequence[Check], state: State | None) -> PatcherError | None:
+    failed = [check.name for check in checks if check.status == "failed"]
+    if not failed:
+        return None
+    hint = "`mps-patcher apply` repairs it." if state in (State.UNPATCHED, State.INTERRUPTED) else (
+        "The details above say what was seen; `mps-patcher status` says what state the file is in."
+    )  # fmt: skip
+    cause = f"{len(failed)} of {len(checks)} checks failed: {', '.join(failed)}."
+    return PatcherError("verification-failed", cause, hint)
