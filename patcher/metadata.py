@@ -66,8 +66,8 @@ def headers(*candidates: Path) -> dict[str, str]:
         except OSError:
             continue
         head = lines[: lines.index("")] if "" in lines else lines
-        pairs = (line.partition(":") for line in head if not line[0].isspace())  # an indented line goes on with a value
-        return {name.lower(): value.strip() for name, _, value in pairs}
+        # An indented line goes on with a value; its spaces keep it from being taken for a header.
+        return {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head)}
     return {}
 
 

@@ -55,6 +55,12 @@ def test_safe_path(venv: Any, user: User, tmp_path: Path) -> None:
     assert answer.path[0] == tmp_path
 
 
+def test_a_relative_entry_is_one_of_the_users_folder(venv: Any, user: User, cwd: Path) -> None:
+    env = venv()
+    (env.site_packages / "sitecustomize.py").write_text("import sys\nsys.path.append('late')\n")
+    assert interpreter.ask(env.python, "transformers", user).path[-1] == cwd / "late"
+
+
 def test_no_bytecode_is_left(venv: Any, install: Any, look: Any) -> None:
     env = venv()
     install(env.site_packages)
@@ -150,7 +156,7 @@ def test_a_slow_one_is_ended_with_all_it_started(user: User, tmp_path: Path, mon
 
 
 def test_an_interrupt_leaves_no_process(user: User, tmp_path: Path) -> None:
-    python = script(tmp_path / "python", f"echo $$ > {tmp_path}/child; kill -INT {os.getpid()}; sleep 60")
+    python = script(tmp_path / "python", f"echo $$ > {tmp_path}/child; sleep 1; kill -INT {os.getpid()}; sleep 60")
     with pytest.raises(KeyboardInterrupt):
         interpreter.ask(python, "transformers", user)
     assert gone(int((tmp_path / "child").read_text()))

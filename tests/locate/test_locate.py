@@ -41,6 +41,9 @@ def test_a_bare_name_is_looked_up_on_path(venv: Any, install: Any, look: Any, cw
     assert found.python == env.python
     (missing,) = look(python=[Path("python")], PATH="")
     assert (missing.error.code, missing.python) == ("python-not-found", cwd / "python")
+    (cwd / "python").symlink_to(env.python)  # a file here comes before PATH, for the option takes a path
+    (found,) = look(python=[Path("python")], PATH=f"{env.prefix / 'bin'}")
+    assert found.python == cwd / "python"
 
 
 def test_a_folder_runs_nothing(install: Any, look: Any, tmp_path: Path) -> None:

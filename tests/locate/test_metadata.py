@@ -37,7 +37,7 @@ def test_marks(name: str, kind: str | None) -> None:
 def test_headers_end_at_the_blank_line_and_go_on_in_indented_ones(tmp_path: Path) -> None:
     path = tmp_path / "METADATA"
     path.write_bytes(
-        b"Name: torch\r\nLicense: mine\r\n   Version: no\r\nVERSION: 2.1.0 \r\nodd\r\n\r\nVersion: body\xff"
+        b"Name: torch\r\nVERSION: 2.1.0 \r\nLicense: mine\r\n  Version: no\r\nodd\r\n\r\nVersion: body\xff"
     )
     assert metadata.headers(tmp_path / "none", path)["version"] == "2.1.0"
     assert metadata.headers(tmp_path) == {}
