@@ -77,9 +77,7 @@ def _patched(place: Place, scene: Scene) -> Plan:
     if settled(scene, place):
         lost = "" if scene.backup else " The back-up is missing or damaged: revert cannot undo it."
         return Plan(wanted=None, note=f"Already patched: nothing to do.{lost}")
-    held = {name: image for name, image in scene.backups if name == entry.backup}
-    if scene.state_file:
-        held[ledger.STATE] = scene.state_file
+    held = {name: image for name, image in scene.ours.items() if name in (entry.backup, ledger.STATE)}
     wanted = Wanted(source=scene.source, record=_following(place, scene, scene.source, held), ours=tuple(held.items()))
     return Plan(wanted=wanted, note="Already patched; finished what an earlier run had left.")
 

@@ -74,7 +74,7 @@ def _path(raw: str) -> str:
         return raw.partition(",")[0].replace("\\", "/")
     try:
         return next(csv.reader(io.StringIO(raw, newline="")))[0].replace("\\", "/")
-    except (csv.Error, StopIteration):
+    except csv.Error:
         return raw
 
 

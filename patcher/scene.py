@@ -71,6 +71,11 @@ class Scene:
         return digest(self.source.data)
 
     @property
+    def ours(self) -> dict[str, Image]:
+        """Every file of ours in the ledger's folder: the back-ups, then the state file."""
+        return {**dict(self.backups), **({ledger.STATE: self.state_file} if self.state_file else {})}
+
+    @property
     def backup(self) -> Image | None:
         """The back-up that the ledger names, if it is there and its content is what its name says."""
         image = dict(self.backups).get(self.entry.backup) if self.entry else None

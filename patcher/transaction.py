@@ -114,7 +114,7 @@ def _proven(place: Place, wanted: Wanted) -> Scene:
         raise _unproven(place, place.name)
     if not same(scene.record, wanted.record):
         raise _unproven(place, RECORD)
-    ours = {**dict(scene.backups), **({ledger.STATE: scene.state_file} if scene.state_file else {})}
+    ours = scene.ours
     if ours.keys() != dict(wanted.ours).keys() or not all(same(ours[name], image) for name, image in wanted.ours):
         raise _unproven(place, ledger.FOLDER)
     if judge(scene, place) is State.INTERRUPTED:
@@ -129,17 +129,16 @@ def _unproven(place: Place, what: str) -> PatcherError:
 
 def _put_back(place: Place, scene: Scene, wanted: Wanted, error: BaseException) -> None:
     """Undoes a transaction that failed: first what the ledger held, then the files, last what was not there before."""
-    held = scene.backups + (((ledger.STATE, scene.state_file),) if scene.state_file else ())
     try:
-        if held:
-            _lay(place, held)
+        if scene.ours:
+            _lay(place, tuple(scene.ours.items()))
         if _mine(place.home.look(place.name), wanted.source, scene.source):
             with suppress(PatcherError):  # the source matters more
                 bytecode.remove(place.home, place.name, place.caches)
             place.home.put(place.name, scene.source)
         if scene.record and _mine(place.dist_info.look(RECORD), wanted.record, scene.record):
             place.dist_info.put(RECORD, scene.record)
-        _sweep(place, {name for name, _ in held})
+        _sweep(place, set(scene.ours))
     except PatcherError as second:
         code = error.code if isinstance(error, PatcherError) else "put-back-failed"
         message = f"{error} Putting everything back failed too: {second.message}"

@@ -1,0 +1,141 @@
+"""The state file: what is written is read again, and nothing else is believed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from patcher import ledger
+from patcher.errors import PatcherError
+from patcher.ledger import Entry, Ledger, Record
+
+ENTRY = Entry(
+    path="transformers/pytorch_utils.py",
+    patches=("isin_mps_friendly",),
+    before="a" * 64,
+    after="b" * 64,
+    mode=0o640,
+    mtime_ns=-1,
+    link=None,
+)
+RECORD = Record(before="c" * 64, rows=((ENTRY.path, f"{ENTRY.path},,"),), mode=0o644, mtime_ns=1, link="x\udce9")
+FULL = Ledger(files=(ENTRY,), record=RECORD)
+
+
+def document() -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads(ledger.encode(FULL))
+    return loaded
+
+
+def refusal(data: bytes) -> str:
+    with pytest.raises(PatcherError) as caught:
+        ledger.decode(data, "state.json")
+    assert "\n" not in caught.value.message + caught.value.hint
+    return caught.value.code
+
+
+@pytest.mark.parametrize("written", [FULL, Ledger(files=(ENTRY,), record=None)])
+def test_what_is_written_is_read_again(written: Ledger) -> None:
+    assert ledger.decode(ledger.encode(written), "") == written
+
+
+def test_it_is_small_versioned_and_names_its_backup() -> None:
+    found = document()
+    assert found["schema"] == 1
+    assert found["tool"].startswith("mps-patcher ")
+    assert found["files"][0]["backup"] == ENTRY.backup == f"{'a' * 64}.orig"
+    assert len(ledger.encode(FULL)) < 2000
+
+
+def test_a_newer_schema_is_refused_by_its_name() -> None:
+    assert refusal(json.dumps({**document(), "schema": 2}).encode()) == "state-newer"
+    assert refusal(b'{"schema": 3}') == "state-newer"
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff", b"null", b"[]", b"{}", b'"x"', b"[" * 100_000, b'{"schema": "2"}'])
+def test_what_is_no_state_file_is_damaged(data: bytes) -> None:
+    assert refusal(data) == "state-damaged"
+
+
+@pytest.mark.parametrize("length", range(0, 500, 37))
+def test_a_cut_file_is_damaged(length: int) -> None:
+    assert refusal(ledger.encode(FULL)[:length]) == "state-damaged"
+
+
+@pytest.mark.parametrize(
+    "path", ["/etc/passwd", "../x.py", "a/../../x.py", "a/..", "", ".", "a//b", "./a", "a/", "a\0b", 1, None]
+)
+def test_a_path_out_of_the_target_is_damaged(path: object) -> None:
+    found = document()
+    found["files"][0]["path"] = path
+    assert refusal(json.dumps(found).encode()) == "state-damaged"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("patches", "isin"),
+        ("patches", [1]),
+        ("before", "A" * 64),
+        ("before", "b" * 64),  # another than the back-up's name says
+        ("after", "b" * 63),
+        ("mode", -1),
+        ("mode", 0o10000),
+        ("mode", True),
+        ("mtime_ns", 1.5),
+        ("mtime_ns", 2**63),
+        ("link", ""),
+        ("link", "a\0b"),
+        ("link", 1),
+        ("backup", "../../x"),
+    ],
+)
+def test_a_wrong_value_is_damaged(key: str, value: object) -> None:
+    found = document()
+    found["files"][0][key] = value
+    assert refusal(json.dumps(found).encode()) == "state-damaged"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("before", ""), ("rows", []), ("rows", {"../x": "y"}), ("rows", {"x": "y\n"}), ("mode", None), ("link", [])],
+)
+def test_a_wrong_value_about_record_is_damaged(key: str, value: object) -> None:
+    found = document()
+    found["record"][key] = value
+    assert refusal(json.dumps(found).encode()) == "state-damaged"
+
+
+def test_the_same_file_twice_or_no_file_is_damaged() -> None:
+    found = document()
+    assert refusal(json.dumps({**found, "files": found["files"] * 2}).encode()) == "state-damaged"
+    assert refusal(json.dumps({**found, "files": []}).encode()) == "state-damaged"
+
+
+def test_only_our_names_are_ours() -> None:
+    assert ledger.is_ours("state.json")
+    assert ledger.is_ours(ENTRY.backup)
+    assert not ledger.is_ours("notes.txt")
+    assert not ledger.is_ours("a.orig")
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(st.sampled_from(["schema", "files", "record"]), json_values)
+def test_any_json_is_read_or_refused(key: str, value: object) -> None:
+    with contextlib.suppress(PatcherError):
+        ledger.decode(json.dumps({**document(), key: value}).encode(), "state.json")
+
+
+@given(st.binary())
+def test_any_bytes_are_refused(data: bytes) -> None:
+    assert refusal(data) in ("state-damaged", "state-newer")
