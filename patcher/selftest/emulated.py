@@ -40,7 +40,7 @@ class _State:
 class EmulatedTensor(torch.Tensor):
     """A tensor that says `mps:0`. Its storage is the CPU's."""
 
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @staticmethod
     def __new__(cls, data: torch.Tensor) -> EmulatedTensor:
@@ -48,14 +48,16 @@ class EmulatedTensor(torch.Tensor):
         return torch.Tensor._make_subclass(cls, data)
 
     @property
-    def device(self) -> torch.device:
+    def device(self) -> torch.device:  # type: ignore[override]
         return DEVICE
 
     is_mps = property(lambda _: True)
     is_cpu = property(lambda _: False)
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: Tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
         kwargs = kwargs or {}
         operands = [x for x in tree_flatten((args, kwargs))[0] if isinstance(x, torch.Tensor)]
         name = func._schema.name
@@ -152,7 +154,7 @@ def _to_options(rest: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Dict[str, Any]
     return {name: value for name, value in options.items() if value is not None}
 
 
-def to_mps_device(tensor: torch.Tensor) -> EmulatedTensor:
+def to_mps_device(tensor: torch.Tensor) -> torch.Tensor:
     """A copy on the emulated device."""
     if isinstance(tensor, EmulatedTensor):
         return tensor
@@ -175,7 +177,7 @@ def _no_numpy(*_: Any, **__: Any) -> Any:
     )
 
 
-_LEAVING = {
+_LEAVING: Dict[Any, Any] = {
     torch.Tensor.cpu: lambda x, *_, **__: to_cpu(x),
     torch.Tensor.tolist: lambda x: to_cpu(x).tolist(),
     torch.Tensor.numpy: _no_numpy,

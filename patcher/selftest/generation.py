@@ -72,16 +72,17 @@ def _inputs(model: Any, run: Run) -> Dict[str, torch.Tensor]:
 @contextlib.contextmanager
 def _draws_on_cpu() -> Iterator[None]:
     """Each device has a random generator of its own: to compare tokens, all draws are made on the CPU."""
-    multinomial = torch.multinomial
+    module: Any = torch
+    multinomial = module.multinomial
 
     def on_cpu(weights: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         return multinomial(weights.cpu(), *args, **kwargs).to(weights.device)
 
-    torch.multinomial = on_cpu
+    module.multinomial = on_cpu
     try:
         yield
     finally:
-        torch.multinomial = multinomial
+        module.multinomial = multinomial
 
 
 def _build(model_class: Any, config: Any) -> Any:

@@ -70,7 +70,7 @@ def isin_mps_friendly(elements: torch.Tensor, test_elements: torch.Tensor | int)
         if operand.numel() <= size:
             return [operand]
         rows = size * operand.shape[0] // operand.numel()
-        parts = operand.split(rows) if rows else operand.unbind()
+        parts = torch.split(operand, rows) if rows else torch.unbind(operand)
         return [piece for part in parts for piece in split(part, size)]
 
     # `torch.compile` cannot trace `storage_offset`; what asks whether it traces is public since torch 2.3

@@ -1,0 +1,34 @@
+"""What the tests on real torch share: the emulated device, and the function as each kind of file holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+
+import pytest
+
+from patcher.selftest import emulated
+from patcher.selftest.rules import Rules, Version, show
+
+RULES = [
+    ((2, 1), (13, 0)),
+    ((2, 3), (14, 0)),
+    ((2, 6), (13, 0)),
+    ((2, 6), (14, 0)),
+    ((2, 8), (13, 0)),
+    ((2, 9), (14, 0)),
+]
+
+
+@pytest.fixture
+def mps() -> Callable[[Version, Version], AbstractContextManager[None]]:
+    """`with mps((2, 1), (13, 0)):` makes device "mps" the emulated one, under these rules of torch and macOS."""
+    return lambda torch, macos: emulated.emulated(Rules(torch, macos))
+
+
+@pytest.fixture(params=RULES, ids=lambda rules: f"torch{show(rules[0])}-macos{show(rules[1])}")
+def any_mps(request: pytest.FixtureRequest) -> Iterator[Rules]:
+    """Within the test, device "mps" is an emulated one, under each set of rules in turn."""
+    rules = Rules(*request.param)
+    with emulated.emulated(rules):
+        yield rules
