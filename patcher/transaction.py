@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from patcher import bytecode, ledger
 from patcher.errors import PatcherError
 from patcher.files import Image, same
-from patcher.folder import SUFFIX, Folder, spare
+from patcher.folder import SUFFIX, spare
 from patcher.model import State
 from patcher.scene import RECORD, Place, Scene, judge, read
 
@@ -86,25 +86,18 @@ def _lay(place: Place, images: tuple[tuple[str, Image], ...]) -> None:
 
 
 def _sweep(place: Place, keep: set[str]) -> None:
-    """Removes our temporary files, and of the ledger's folder all that is ours but `keep`, the state file first."""
+    """Removes our temporary files, and of the ledger's folder all that is ours but `keep`."""
     place.home.remove(spare(place.name))
     place.dist_info.remove(spare(RECORD))
     if not place.dist_info.has(ledger.FOLDER):
         return
     with place.dist_info.inside(ledger.FOLDER) as folder:
         gone = [name for name in folder.names() if name not in keep and (ledger.is_ours(name) or name.endswith(SUFFIX))]
-        _clear(folder, sorted(gone, key=lambda name: name != ledger.STATE))
+        for name in gone:
+            folder.remove(name)
+        folder.sync()
     if not keep:
         place.dist_info.drop(ledger.FOLDER)
-
-
-def _clear(folder: Folder, names: list[str]) -> None:
-    for name in names:
-        folder.remove(name)
-        if name == ledger.STATE:
-            folder.sync()  # a back-up without a state file must be one that nothing needs
-    if names:
-        folder.sync()
 
 
 def _proven(place: Place, wanted: Wanted) -> Scene:

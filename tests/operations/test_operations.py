@@ -17,6 +17,8 @@ import pytest
 from patcher import operations
 from patcher.errors import CannotTell
 from patcher.files import digest
+from patcher.folder import Folder
+from patcher.lock import lock
 from patcher.model import Need, NotFound, Patch, State
 from patches.isin_mps_friendly import PATCH
 
@@ -224,6 +226,7 @@ def test_a_reinstall_in_place_makes_the_ledger_stale(env: Callable[..., Any], co
     assert it.source.read_bytes() == newer
     assert it.record.read_bytes() == fresh.record.read_bytes()
     assert not it.ours.exists()
+    assert not list(it.source.parent.glob("*.kept-*"))
 
 
 def test_the_same_file_under_an_old_ledger_is_interrupted(env: Callable[..., Any]) -> None:
@@ -276,12 +279,13 @@ def test_a_missing_record_is_no_obstacle(it: Any) -> None:
 
 
 def test_record_edited_by_others_keeps_their_rows(it: Any) -> None:
-    before = it.record.read_bytes()
+    before, when = it.record.read_bytes(), it.record.stat().st_mtime_ns
     it.apply()
     theirs = b"transformers/theirs.py,sha256=abc,3\n"
     it.record.write_bytes(theirs + it.record.read_bytes())
     assert it.revert().error is None
     assert it.record.read_bytes() == theirs + before
+    assert it.record.stat().st_mtime_ns != when
 
 
 def test_a_damaged_backup_is_never_used(it: Any) -> None:
@@ -511,6 +515,15 @@ def test_a_target_in_use_is_waited_for_and_then_refused(it: Any) -> None:
         assert it.snapshot() == before
         holder.kill()
     assert it.apply(seconds=5).error is None  # a dead holder does not block
+
+
+def test_who_looks_lets_others_look_and_nobody_write(it: Any) -> None:
+    with Folder(it.target.dist_info) as folder, lock(folder, alone=False, seconds=0):
+        assert it.status(seconds=0).error is None
+        assert it.apply(dry_run=True, seconds=0).error is None
+        assert it.apply(seconds=0).error.code == "locked"
+        assert it.revert(dry_run=True, seconds=0).error is None
+        assert it.revert(seconds=0).error.code == "locked"
 
 
 def test_a_read_only_environment(it: Any) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import errno
+import os
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -40,12 +42,17 @@ def test_every_cut_is_repaired_by_the_next_command(
     original, first = it.snapshot(), (it.source.read_bytes(), it.record.read_bytes())
     assert it.apply().error is None
     patched, second = it.snapshot(), (it.source.read_bytes(), it.record.read_bytes())
-    points = 0
+    points, stale = 0, it.source.parent / "__pycache__" / "pytorch_utils.cpython-38.pyc"
     while True:
         getattr(it, "revert" if cut_short == "apply" else "apply")()
+        compiled = it.source.read_bytes()
+        stale.parent.mkdir()
+        stale.write_bytes(b"unchecked")
         if not cut_at(getattr(it, cut_short), points + 1):
             break
         points += 1
+        assert not stale.exists() or it.source.read_bytes() == compiled
+        shutil.rmtree(stale.parent)
         whole(it, {first[0], second[0]}, {first[1], second[1]})
         repaired = getattr(it, then)()
         assert repaired.error is None, (points, repaired.error)
@@ -53,6 +60,58 @@ def test_every_cut_is_repaired_by_the_next_command(
         assert it.revert().error is None
         assert it.snapshot() == original, points
     assert points >= FEWEST
+
+
+def test_a_forced_apply_that_was_cut_is_finished_without_force(
+    env: Callable[..., Any], cut_at: Callable[..., bool]
+) -> None:
+    it = env()
+    it.source.write_text("def isin_mps_friendly(elements, test_elements):\n    return None\n")
+    original, points, finished = it.snapshot(), 0, 0
+    while cut_at(lambda: it.apply(force=True), points + 1):
+        points += 1
+        if it.status().state is State.INTERRUPTED and (it.ours / "state.json").exists():
+            assert it.apply().state is State.PATCHED
+            finished += 1
+        assert it.revert().error is None
+        assert it.snapshot() == original, points
+    assert finished > 5
+
+
+@pytest.mark.parametrize("command", ["apply", "revert"])
+def test_bytecode_that_another_process_makes_in_the_midst_goes(
+    env: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    it = env()
+    if command == "revert":
+        it.apply()
+    cache, real = it.source.parent / "__pycache__", os.rename
+
+    def compile_first(source: str, to: str, **folders: int) -> None:
+        cache.mkdir(exist_ok=True)
+        (cache / "pytorch_utils.cpython-38.pyc").write_bytes(b"unchecked")
+        real(source, to, **folders)
+
+    monkeypatch.setattr(os, "rename", compile_first)
+    assert getattr(it, command)().error is None
+    assert list(cache.iterdir()) == []
+
+
+def test_the_source_is_put_back_even_if_bytecode_stays(
+    env: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it = env()
+    original, calls = it.snapshot(), []
+
+    def remove(*_: Any) -> None:
+        calls.append(1)
+        if len(calls) > 1:
+            raise PatcherError("bytecode-not-removed", "It stays.", "Remove it.")
+
+    monkeypatch.setattr("patcher.bytecode.remove", remove)
+    result = it.apply()
+    assert (result.error.code, result.state) == ("bytecode-not-removed", State.UNPATCHED)
+    assert it.snapshot() == original
 
 
 @pytest.mark.parametrize("command", ["apply", "revert"])
