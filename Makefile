@@ -42,6 +42,7 @@ test: $(READY)
 .PHONY: test-seed
 test-seed: $(READY)
 	$(PY) -m pytest -m seed $(ARGS)
+	@torch=$$($(PY) scripts/torch_env.py seed) && set -x && "$$torch" -m pytest tests/torch $(ARGS)
 
 .PHONY: demo
 demo: $(READY)

@@ -1,8 +1,4 @@
-"""The main job from end to end, on real transformers and torch in a throwaway environment; exits 1 at a surprise.
-
-torch and what it needs are linked in from the cached environment of torch_env.py; transformers is installed by pip, and
-is the only thing that changes.
-"""
+"""The main job from end to end, on real transformers and torch in a throwaway environment; exits 1 at a surprise."""
 
 from __future__ import annotations
 
@@ -16,12 +12,9 @@ from hashlib import sha256
 from pathlib import Path
 from zipfile import ZipFile
 
-from torch_env import cache, ensure
+from torch_env import throwaway, wheel
 
-VERSION = "4.45.1"
 PATCHED = "transformers/pytorch_utils.py"
-# Of the linked environment, what the throwaway one has of its own.
-OWN = ("transformers", "pip", "setuptools", "_distutils_hack", "distutils-precedence.pth", "__pycache__")
 INT64_ON_OLD_MACOS = "isin_Tensor_Tensor_out only works on floating types on MPS for pre MacOS_14_0"
 
 
@@ -58,7 +51,8 @@ REVERT = Step("Take it back", "revert", 0, ("unpatched",))
 def main() -> None:
     """Runs the story and ends with one line that says what was shown."""
     with tempfile.TemporaryDirectory(prefix="mps-patcher-demo-") as folder:
-        python = make(Path(folder) / "venv")
+        title("A throwaway environment with torch 2.13.0 and transformers 4.45.1")
+        python = throwaway(Path(folder) / "venv", "current")
         site_packages = next((Path(folder) / "venv").glob("lib/python*/site-packages"))
         original = digests(site_packages)
         expect(original[PATCHED] == digest_in_wheel(), "pip installed the wheel's file")
@@ -76,28 +70,9 @@ def main() -> None:
         expect(digests(site_packages) == original, "every file is as pip installed it, and none was left behind")
         expect(digests(site_packages)[PATCHED] == digest_in_wheel(), f"{PATCHED} is the wheel's, byte for byte")
     print(
-        f"\nShown on transformers {VERSION} and torch 2.13.0: the bug under two sets of emulated MPS rules, the patch,"
+        "\nShown on transformers 4.45.1 and torch 2.13.0: the bug under two sets of emulated MPS rules, the patch,"
         " the proof under three, a second apply that had nothing to do, and a revert to the wheel's bytes."
     )
-
-
-def make(folder: Path) -> Path:
-    """The interpreter of a new environment with linked torch and its own transformers."""
-    cached = ensure("current")
-    title(f"A throwaway environment with torch 2.13.0 and transformers {VERSION}")
-    shell([str(cached), "-m", "venv", str(folder)])
-    site_packages = next(folder.glob("lib/python*/site-packages"))
-    for entry in next(cached.parent.parent.glob("lib/python*/site-packages")).iterdir():
-        if not entry.name.startswith(OWN):
-            (site_packages / entry.name).symlink_to(entry)
-    python = folder / "bin" / "python"
-    pip = [str(python), "-m", "pip", "--disable-pip-version-check"]
-    wheels = cache() / "wheels"
-    if not wheel().exists():
-        shell([*pip, "download", "--quiet", "--no-deps", "--dest", str(wheels), f"transformers=={VERSION}"])
-    offline = ["--no-index", "--no-deps", "--find-links", str(wheels)]
-    shell([*pip, "install", "--quiet", *offline, f"transformers=={VERSION}"])
-    return python
 
 
 def run(step: Step, python: Path) -> None:
@@ -123,13 +98,6 @@ def expect(truth: bool, what: str, instead: str = "it is not so") -> None:
     print(f"  as expected: {what}", flush=True)
 
 
-def shell(command: list[str]) -> None:
-    """Runs a command of the set-up."""
-    print(f"$ {shlex.join(command)}", flush=True)
-    if subprocess.run(command, check=False).returncode != 0:
-        sys.exit("demo FAILED: the set-up did not work")
-
-
 def digests(site_packages: Path) -> dict[str, str]:
     """Every file of transformers and its metadata with its digest and mode, without the bytecode that Python writes."""
     files = (file for pattern in ("transformers/**/*", "transformers-*/**/*") for file in site_packages.glob(pattern))
@@ -144,13 +112,8 @@ def digest_in_wheel() -> str:
     """What `digests` gives for the patched file as the wheel holds it, with the mode that pip gives it."""
     umask = os.umask(0)
     os.umask(umask)
-    with ZipFile(wheel()) as archive:
+    with ZipFile(wheel("4.45.1")) as archive:
         return f"{0o100666 & ~umask:o} {sha256(archive.read(PATCHED)).hexdigest()}"
-
-
-def wheel() -> Path:
-    """The wheel that transformers is installed from."""
-    return cache() / "wheels" / f"transformers-{VERSION}-py3-none-any.whl"
 
 
 def title(text: str) -> None:

@@ -1,4 +1,4 @@
-"""Prints the interpreter of a cached environment with real torch and transformers, made with pip if it is not there.
+"""Environments with real torch and transformers. Prints the interpreter of one, made with pip if it is not there.
 
     python scripts/torch_env.py current    torch 2.13.0 + transformers 4.45.1
     python scripts/torch_env.py seed       torch 2.1.0 + transformers 4.45.1, the pair of the first bug report
@@ -14,6 +14,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
@@ -38,6 +39,8 @@ class Recipe:
     target: str
 
 
+# What a throwaway environment does not link in: it has its own, or none.
+OWN = ("transformers", "pip", "__pycache__")
 TESTING = ("pytest>=8.2", "hypothesis>=6.100")
 RECIPES = {
     "current": Recipe(
@@ -94,14 +97,23 @@ def choose(recipe: Recipe) -> str:
     sys.exit(NO_PYTHON.format(torch=recipe.torch, variable=recipe.variable, target=recipe.target, **words))
 
 
-def build(folder: Path, recipe: Recipe) -> None:
+def pip(python: Path | str) -> list[str]:
+    """The start of a pip command."""
+    return [str(python), "-m", "pip", "--disable-pip-version-check", "--quiet"]
+
+
+def call(command: list[str], *kept: int) -> None:
+    """Runs a command, which inherits the open files `kept`: while it lives, a lock on them is held."""
+    subprocess.run(command, check=True, stdout=sys.stderr, pass_fds=kept)
+
+
+def build(folder: Path, recipe: Recipe, lock: int) -> None:
     """Makes the environment anew. All output goes to standard error: standard output is for the path alone."""
     shutil.rmtree(folder, ignore_errors=True)
     python = choose(recipe)
     print(f"making {folder} with {python}: {' '.join(recipe.requirements)}", file=sys.stderr)
-    subprocess.run([python, "-m", "venv", folder], check=True, stdout=sys.stderr)
-    pip = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    subprocess.run([*pip, *recipe.requirements], check=True, stdout=sys.stderr)
+    call([python, "-m", "venv", str(folder)], lock)
+    call([*pip(folder / "bin" / "python"), "install", *recipe.requirements], lock)
 
 
 def ensure(name: str) -> Path:
@@ -114,8 +126,38 @@ def ensure(name: str) -> Path:
     with folder.with_name(folder.name + ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (stamp.exists() and python.exists()):
-            build(folder, recipe)
+            build(folder, recipe, lock.fileno())
             stamp.touch()
+    return python
+
+
+def wheel(version: str) -> Path:
+    """The cached wheel of transformers, downloaded beside the cache and renamed in: runs may overlap."""
+    cached = cache() / "wheels" / f"transformers-{version}-py3-none-any.whl"
+    if not cached.exists():
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cached.parent) as folder:
+            options = ["--no-deps", "--only-binary=:all:", "--dest", folder]
+            call([*pip(sys.executable), "download", *options, f"transformers=={version}"])
+            (Path(folder) / cached.name).replace(cached)
+    return cached
+
+
+def throwaway(folder: Path, name: str) -> Path:
+    """The interpreter of a new environment whose transformers may be changed.
+
+    torch and what it needs are links into the cached environment; transformers is installed by pip, as from a registry.
+    """
+    cached = ensure(name)
+    call([str(cached), "-m", "venv", "--without-pip", str(folder)])
+    (theirs,) = cached.parent.parent.glob("lib/python*/site-packages")
+    (ours,) = folder.glob("lib/python*/site-packages")
+    for entry in theirs.iterdir():
+        if not entry.name.startswith(OWN):
+            (ours / entry.name).symlink_to(entry)
+    python = folder / "bin" / "python"
+    local = ["--no-deps", "--no-index", "--find-links", str(wheel("4.45.1").parent)]
+    call([*pip(cached), "--python", str(python), "install", *local, "transformers==4.45.1"])
     return python
 
 

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path, PurePosixPath
 from zipfile import ZipFile
 
 import pytest
-
-ROOT = Path(__file__).resolve().parent.parent
+from torch_env import ensure, throwaway, wheel
 
 # Enough of transformers for all that reads files: the patched one, two of its callers and its neighbours.
 FEW = {
@@ -33,23 +28,7 @@ INSTALLER_ROW = "INSTALLER,sha256=zuuue4knoyJ-UwPPXg8fezS7VCrXJQrAP7zeNuwvFQg,4"
 collect_ignore = [] if importlib.util.find_spec("torch") else ["torch"]
 
 
-def cache_folder() -> Path:
-    """Where downloads outlive checkouts; the same rule as scripts/torch_env.py."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("MPS_PATCHER_CACHE") or Path(base) / "mps-patcher")
-
-
-@cache
-def wheel(version: str) -> Path:
-    """The cached wheel of transformers `version`, downloaded beside the cache and renamed in: runs may overlap."""
-    cached = cache_folder() / "wheels" / f"transformers-{version}-py3-none-any.whl"
-    if not cached.exists():
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cached.parent) as folder:
-            pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--no-deps"]
-            subprocess.run([*pip, "--only-binary=:all:", "--dest", folder, f"transformers=={version}"], check=True)
-            (Path(folder) / cached.name).replace(cached)
-    return cached
+cached_wheel = cache(wheel)
 
 
 def unpack(archive: Path, site_packages: Path, *, whole: bool) -> None:
@@ -66,16 +45,10 @@ def unpack(archive: Path, site_packages: Path, *, whole: bool) -> None:
     (site_packages / record).write_bytes("".join(f"{line}\n" for line in lines).encode())
 
 
-def torch_python(name: str) -> Path:
-    """The interpreter of a cached environment; makes it if it is missing."""
-    command = [sys.executable, str(ROOT / "scripts" / "torch_env.py"), name]
-    return Path(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip())
-
-
 @pytest.fixture(scope="session")
 def wheels() -> Callable[[str], Path]:
     """`wheels("4.45.1")` is the path of that transformers wheel. It is shared: never write to it."""
-    return wheel
+    return cached_wheel
 
 
 @pytest.fixture
@@ -88,7 +61,7 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     def make(version: str = "4.45.1", *, whole: bool = False) -> Path:
         site_packages = tmp_path_factory.mktemp("env") / "lib" / "python3.11" / "site-packages"
         site_packages.mkdir(parents=True)
-        unpack(wheel(version), site_packages, whole=whole)
+        unpack(cached_wheel(version), site_packages, whole=whole)
         return site_packages
 
     return make
@@ -97,10 +70,19 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def torch_env() -> Path:
     """The interpreter of an environment with torch 2.13.0 and transformers 4.45.1. It is shared: copy, never change."""
-    return torch_python("current")
+    return ensure("current")
 
 
 @pytest.fixture(scope="session")
 def seed_python() -> Path:
     """The interpreter with torch 2.1.0 and transformers 4.45.1, for tests marked `seed`. It is shared."""
-    return torch_python("seed")
+    return ensure("seed")
+
+
+@pytest.fixture
+def throwaway_env(tmp_path: Path) -> Callable[[str], Path]:
+    """`throwaway_env("seed")` is the interpreter of a new environment whose transformers may be changed.
+
+    Its torch, of `current` or `seed`, is linked in: never change that.
+    """
+    return lambda name: throwaway(tmp_path / name, name)
