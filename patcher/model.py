@@ -32,7 +32,7 @@ class KnownBody:
     name: str
     """How messages call it, such as `A (transformers 4.45.0 - 4.46.1)`."""
     digest: str
-    """What `patcher.rewrite.body_digest` gives for it: parameters and statements, without docstring or annotations."""
+    """What `patcher.body.body_digest` gives for it: parameters and statements, without docstring or annotations."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

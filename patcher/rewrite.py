@@ -7,13 +7,12 @@ libcst, which keeps every byte that it is not told to change.
 from __future__ import annotations
 
 import ast
-import hashlib
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from patcher import __version__
+from patcher.body import bindings, body_digest, parse, shape
 from patcher.errors import PatcherError
 from patcher.model import Patch, State
 
@@ -44,20 +43,15 @@ def recognise(source: bytes, patch: Patch) -> Recognition:
     Raises:
         PatcherError: `unparsable-source`, if `source` is not a Python module that this interpreter can parse.
     """
-    bindings = _bindings(_parse(source), patch.function)
-    if not bindings:
+    found = bindings(parse(source), patch.function)
+    if not found:
         return Recognition(state=State.ABSENT, body=None, detail=f"{patch.file.name} defines no {patch.function}")
-    if len(bindings) > 1:
-        return _modified(f"{patch.file.name} binds {patch.function} {len(bindings)} times")
-    function = bindings[0]
+    if len(found) > 1:
+        return _modified(f"{patch.file.name} binds {patch.function} {len(found)} times")
+    function = found[0]
     if not isinstance(function, ast.FunctionDef) or function.col_offset or function.decorator_list:
         return _modified(f"{patch.function} is not a plain function at the top level of {patch.file.name}")
     return _recognise_body(function, patch)
-
-
-def body_digest(function: ast.FunctionDef) -> str:
-    """The sha256, in hex, of a function's parameters and statements; the same in every Python from 3.10 on."""
-    return hashlib.sha256(repr(_shape(function)).encode()).hexdigest()
 
 
 def transplant(source: bytes, patch: Patch, *, force: bool = False) -> bytes:
@@ -78,56 +72,19 @@ def transplant(source: bytes, patch: Patch, *, force: bool = False) -> bytes:
     function = _only_function(source, patch)
     if function is None or (recognition.state is State.MODIFIED and not force):
         raise _unknown_body(recognition, can_force=function is not None)
-    result = _replace_body(source, patch)
+    result = _rewritten(source, patch)
     _check_outside(source, result, function, patch)
     return result
 
 
-def _parse(source: bytes) -> ast.Module:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a SyntaxWarning in the user's file is not ours to tell
-            return ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise PatcherError(
-            "unparsable-source",
-            f"The file cannot be parsed as Python: {error}.",
-            "Reinstall transformers, or run mps-patcher with the Python version that the file is written for.",
-        ) from error
-
-
-def _bindings(module: ast.Module, name: str) -> list[ast.AST]:
-    """Everything that binds `name` in the module's own scope, however deep in `if`, `try` or `with`."""
-    found: list[ast.AST] = []
-    open_nodes: list[ast.AST] = list(module.body)
-    while open_nodes:
-        node = open_nodes.pop(0)
-        if _binds(node, name):
-            found.append(node)
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)):
-            continue
-        open_nodes.extend(ast.iter_child_nodes(node))
-    return found
-
-
-def _binds(node: ast.AST, name: str) -> bool:
-    match node:
-        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
-            return node.name == name
-        case ast.Name(ctx=ast.Store() | ast.Del()):
-            return node.id == name
-        case ast.alias():
-            return (node.asname or node.name) == name
-        case _:
-            return False
-
-
 def _recognise_body(function: ast.FunctionDef, patch: Patch) -> Recognition:
-    replacement = _replacement(patch)
-    if _shape(function.args) != _shape(replacement.args):
+    if not _same_parameters(function, patch):
         return _modified(f"{patch.function} has other parameters than the function that we know")
-    digest = body_digest(function)
-    if digest == body_digest(replacement):
+    try:
+        digest = body_digest(function)
+    except (RecursionError, ValueError):
+        return _modified(f"{patch.function} has a body that is too deep, or holds a number too long, to be compared")
+    if digest == body_digest(_replacement(patch)):
         return Recognition(state=State.PATCHED, body=None, detail=f"{patch.function} has our body")
     for known in patch.known:
         if digest == known.digest:
@@ -147,45 +104,38 @@ def _unknown_body(recognition: Recognition, *, can_force: bool) -> PatcherError:
 
 
 def _replacement(patch: Patch) -> ast.FunctionDef:
-    module = _parse(patch.replacement.read_bytes())
+    module = parse(patch.replacement.read_bytes())
     (function,) = (node for node in module.body if isinstance(node, ast.FunctionDef) and node.name == patch.function)
     return function
 
 
 def _only_function(source: bytes, patch: Patch) -> ast.FunctionDef | None:
     """The function, if it is one that a body can be put into: bound once, plain, with the parameters that we know."""
-    match _bindings(_parse(source), patch.function):
+    match bindings(parse(source), patch.function):
         case [ast.FunctionDef(col_offset=0, decorator_list=[]) as function]:
-            return function if _shape(function.args) == _shape(_replacement(patch).args) else None
+            return function if _same_parameters(function, patch) else None
         case _:
             return None
 
 
-def _shape(node: object) -> object:
-    """A syntax tree as plain values, without positions, annotations, docstrings or what only some Pythons record."""
-    match node:
-        case ast.FunctionDef():
-            return ["FunctionDef", node.name, _shape(node.args), _shape(_without_docstring(node.body))]
-        case ast.AnnAssign() if node.value is not None:
-            return ["Assign", [_shape(node.target)], _shape(node.value)]
-        case ast.AST():
-            fields = ((name, value) for name, value in ast.iter_fields(node) if name not in _UNSEEN)
-            return [type(node).__name__, *([name, _shape(value)] for name, value in fields if value not in (None, []))]
-        case list():
-            return [_shape(item) for item in node]
-        case _:
-            return repr(node)
+def _same_parameters(function: ast.FunctionDef, patch: Patch) -> bool:
+    try:
+        return shape(function.args) == shape(_replacement(patch).args)
+    except (RecursionError, ValueError):
+        return False
 
 
-_UNSEEN = frozenset({"ctx", "kind", "type_comment", "annotation", "returns", "type_params"})
+def _rewritten(source: bytes, patch: Patch) -> bytes:
+    import libcst
 
-
-def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
-    match body:
-        case [ast.Expr(value=ast.Constant(value=str())), *rest]:
-            return rest
-        case _:
-            return body
+    try:
+        return _replace_body(source, patch)
+    except (libcst.ParserSyntaxError, SyntaxError, ValueError, RecursionError) as error:
+        raise PatcherError(
+            "unsafe-rewrite",
+            f"libcst cannot read this file, though Python can: {' '.join(str(error).split())}.",
+            f"Please report it at {REPORTS}, with the file.",
+        ) from error
 
 
 def _replace_body(source: bytes, patch: Patch) -> bytes:
@@ -202,13 +152,15 @@ def _replace_body(source: bytes, patch: Patch) -> bytes:
     # The docstring's own line ends are bytes of a string, which libcst leaves alone: parse it with the target's
     text = "".join(line + module.default_newline for line in patch.replacement.read_text("ascii").splitlines())
     donor = _find(libcst.parse_module(text), patch.function)
-    kept = {
-        name: getattr(old.body, name) for name in ("header", "footer") if isinstance(old.body, libcst.IndentedBlock)
-    }
+    # The comments after the old body are indented as it was
+    block = isinstance(old.body, libcst.IndentedBlock)
+    kept = {name: getattr(old.body, name) for name in ("header", "indent", "footer") if block}
     new = old.with_changes(
         body=donor.body.with_changes(**kept),
         leading_lines=[*_without_banner(old.leading_lines), *_banner(patch)],
     )
+    if module.body[0] is old:  # libcst gives the comments above a first statement to the module
+        module = module.with_changes(header=_without_banner(module.header))
     return module.deep_replace(old, new).bytes  # type: ignore[union-attr]
 
 
@@ -235,9 +187,7 @@ def _without_banner(lines: Sequence[libcst.EmptyLine]) -> list[libcst.EmptyLine]
 
 def _check_outside(source: bytes, result: bytes, function: ast.FunctionDef, patch: Patch) -> None:
     lines = source.splitlines(keepends=True)
-    before, after = lines[: function.lineno - 1], lines[function.end_lineno :]
-    while before and before[-1].startswith(BANNER.encode()):
-        before.pop()
+    before, after = _above(lines[: function.lineno - 1]), lines[function.end_lineno :]
     same = result.startswith(b"".join(before)) and result.endswith(b"".join(after))
     if not same or recognise(result, patch).state is not State.PATCHED:
         raise PatcherError(
@@ -245,3 +195,11 @@ def _check_outside(source: bytes, result: bytes, function: ast.FunctionDef, patc
             f"Rewriting {patch.function} would change other parts of {patch.file.name} too.",
             f"Nothing was written. Please report it at {REPORTS}, with the file.",
         )
+
+
+def _above(lines: list[bytes]) -> list[bytes]:
+    """The lines above a function, less the banner that an earlier run put among the comments right above it."""
+    start = len(lines)
+    while start and (not lines[start - 1].strip() or lines[start - 1].startswith(b"#")):
+        start -= 1
+    return [*lines[:start], *(line for line in lines[start:] if not line.startswith(BANNER.encode()))]

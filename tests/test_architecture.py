@@ -28,6 +28,7 @@ ORDER = (
     "walk",
     "choice",
     "locate",
+    "body",
     "rewrite",
     "ledger",
     "scene",
