@@ -91,7 +91,5 @@ def test_on_the_pair_of_the_first_report(throwaway_env: Callable[[str], Path], w
     assert tool.run("status", 0)["target"]["torch"].startswith("2.1.0")
     shown = details(tool.run("verify", 1), "failed")
     assert "IndexError: tuple index out of range" in shown["generate"]
-    others = [
-        f"--device emulated --torch {torch} --macos {macos}" for torch, macos in (("2.1", 13), ("2.6", 13), ("2.8", 13))
-    ]
-    go_round(tool, wheels("4.45.1"), ("", *others))
+    # Rules newer than the installed torch are none that transformers could believe in.
+    go_round(tool, wheels("4.45.1"), ("", "--device emulated --torch 2.1 --macos 14"))
