@@ -52,6 +52,7 @@ def choose(kind: str, torch_version: Optional[str], macos: Optional[str]) -> Dev
     Raises:
         Unavailable: the real device was asked for and is not here.
     """
+    torch.set_num_threads(1)  # the models are too small to share out, and the machine may be busy
     real = torch.backends.mps.is_available()
     if kind == "mps" and not real:
         raise Unavailable("PyTorch %s has no MPS device on this machine" % torch.__version__)

@@ -37,7 +37,7 @@ def _reason(transformers: str, torch: str | None) -> str:
         return f"torch {torch} has no isin on MPS, and {function}, whose body stands in for it wrongly"
     if version < Version("2.9"):
         return f"torch {torch} has an incomplete isin on MPS, and {function}, whose body relies on it"
-    return f"{function}; torch {torch} has isin on MPS, but not for operands on two devices, nor has an older torch"
+    return f"{function}, whose body fails on MPS with torch older than 2.9, and with {torch} if one operand is on the CPU"
 
 
 PATCH = Patch(
