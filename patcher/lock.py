@@ -13,8 +13,8 @@ from patcher.errors import PatcherError
 from patcher.files import explained
 from patcher.folder import Folder
 
-_LOCKLESS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EBADF)
-"""How a file system says that it has no such locks; EBADF is NFS, where a folder cannot be opened for writing."""
+_LOCKLESS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.EBADF)
+"""How file systems say that they have no such locks. EBADF is NFS, where only a file open for writing has one."""
 
 
 @contextmanager
