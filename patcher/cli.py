@@ -63,7 +63,7 @@ def give_up(error: Exception, arguments: Sequence[str], manner: Manner) -> int:
     """Tells of an error that ends the whole run, and returns the exit code."""
     told = explain(error)
     manner.json = manner.json or "--json" in arguments  # the parser may have stopped before it
-    if manner.json:
+    if manner.json and told.code != "output":
         command = next((word for word in arguments if word in main.commands), None)
         say(document.as_json(command, (), ok=False, error=told), manner)
     else:

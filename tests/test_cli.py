@@ -417,9 +417,10 @@ def test_a_gone_reader_is_no_failure(place: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_an_output_that_cannot_be_written_is_a_failure(place: Path) -> None:
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=" ".join)
+def test_an_output_that_cannot_be_written_is_a_failure(place: Path, options: list[str]) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "patcher", "status", "--site-packages", str(place)]
+    command = [sys.executable, "-m", "patcher", "status", *options, "--site-packages", str(place)]
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment, check=False)
     assert done.returncode == 1
