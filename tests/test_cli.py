@@ -406,7 +406,7 @@ def test_ctrl_c_in_a_real_process(place: Path) -> None:
 
 
 def test_a_gone_reader_is_no_failure(place: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""}
     reader, writer = os.pipe()
     os.close(reader)
     command = [sys.executable, "-m", "patcher", "apply", "--json", "--site-packages", str(place)]
@@ -419,7 +419,7 @@ def test_a_gone_reader_is_no_failure(place: Path) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 @pytest.mark.parametrize("options", [[], ["--json"]], ids=" ".join)
 def test_an_output_that_cannot_be_written_is_a_failure(place: Path, options: list[str]) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""}
     command = [sys.executable, "-m", "patcher", "status", *options, "--site-packages", str(place)]
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment, check=False)
