@@ -13,10 +13,11 @@ from typing import Any, NoReturn
 
 import click
 
-from patcher import document, operations, report, verify
+from patcher import document, report, verify
+from patcher.change import operations
 from patcher.errors import PatcherError
 from patcher.flags import Manner, Request, changing, everywhere, targeting, testing
-from patcher.locate import find
+from patcher.locate.targets import find
 from patcher.model import NotFound, Patch, Result, State, Target
 from patches import CATALOGUE
 

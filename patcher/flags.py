@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from patcher import __version__
-from patcher.locate import Options
+from patcher.locate.targets import Options
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

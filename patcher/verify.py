@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from patcher import freshness, operations
+from patcher import freshness
+from patcher.change import operations
 from patcher.errors import CannotTell, PatcherError
 from patcher.freshness import Freshness
 from patcher.model import Check, Device, NotFound, Patch, Result, State, Target

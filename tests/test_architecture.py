@@ -17,24 +17,24 @@ ROOT = Path(__file__).resolve().parent.parent
 ORDER = (
     "errors",
     "model",
-    "files",
-    "folder",
-    "lock",
-    "bytecode",
-    "record",
-    "metadata",
-    "distribution",
-    "interpreter",
-    "walk",
-    "choice",
-    "locate",
+    "locate.metadata",
+    "locate.distribution",
+    "locate.interpreter",
+    "locate.walk",
+    "locate.choice",
+    "locate.targets",
     "body",
     "rewrite",
-    "ledger",
-    "scene",
-    "transaction",
-    "plan",
-    "operations",
+    "change.files",
+    "change.folder",
+    "change.lock",
+    "change.bytecode",
+    "change.record",
+    "change.ledger",
+    "change.scene",
+    "change.transaction",
+    "change.plan",
+    "change.operations",
     "freshness",
     "verify",
     "document",
@@ -43,26 +43,29 @@ ORDER = (
     "cli",
     "__main__",
 )
+PROBE = ROOT / "patcher" / "locate" / "probe.py"
 # These run inside the target's interpreter, which holds nothing of ours.
 GUESTS = [
-    ROOT / "patcher" / "probe.py",
+    PROBE,
     *sorted((ROOT / "patcher" / "selftest").rglob("*.py")),
     *sorted((ROOT / "patches").glob("*/contract.py")),
 ]
-ENGINE = [path for path in sorted((ROOT / "patcher").glob("*.py")) if path.stem not in ("__init__", "probe")]
+ENGINE = [
+    path for path in sorted((ROOT / "patcher").rglob("*.py")) if path not in GUESTS and path.name != "__init__.py"
+]
 CATALOGUE = [path for path in sorted((ROOT / "patches").rglob("*.py")) if path not in GUESTS]
 
 
 def imports(path: Path, *, everywhere: bool = True) -> Iterator[tuple[int, str]]:
     """Each import of a file as its level (0: absolute) and dotted name; those inside functions only if `everywhere`.
 
-    `from patcher import files` counts as `patcher.files`, which is what it loads.
+    `from patcher import files` counts as `patcher.change.files`, which is what it loads.
     """
     tree = ast.parse(path.read_bytes())
     for node in ast.walk(tree) if everywhere else run_at_import(tree):
         if isinstance(node, ast.Import):
             yield from ((0, name.name) for name in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module in ("patcher", None):
+        elif isinstance(node, ast.ImportFrom) and node.module in ("patcher", "patcher.locate", "patcher.change", None):
             yield from ((node.level, f"{node.module or ''}.{name.name}".strip(".")) for name in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield node.level, node.module
@@ -78,21 +81,27 @@ def run_at_import(tree: ast.AST) -> Iterator[ast.AST]:
             yield from run_at_import(node)
 
 
+def place_of(path: Path) -> str:
+    """The module's name without `patcher.`, as in ORDER."""
+    return ".".join(path.relative_to(ROOT / "patcher").with_suffix("").parts)
+
+
 def name_of(path: object) -> str:
     return str(path.relative_to(ROOT)) if isinstance(path, Path) else str(path)
 
 
 @pytest.mark.parametrize("path", ENGINE, ids=name_of)
 def test_imports_flow_one_way(path: Path) -> None:
-    assert path.stem in ORDER, f"give {path.stem} its place in ORDER"
-    earlier = {f"patcher.{name}" for name in ORDER[: ORDER.index(path.stem)]} | {"patcher.__version__"}
+    place = place_of(path)
+    assert place in ORDER, f"give {place} its place in ORDER"
+    earlier = {f"patcher.{name}" for name in ORDER[: ORDER.index(place)]} | {"patcher.__version__"}
     ours = {name for level, name in imports(path) if level or name.split(".")[0] in ("patcher", "patches")}
-    allowed = earlier | ({"patches"} if path.stem == "cli" else set())
+    allowed = earlier | ({"patches"} if place == "cli" else set())
     assert ours <= allowed, f"{name_of(path)} imports {sorted(ours - allowed)}"
 
 
 def test_the_order_names_what_is_there() -> None:
-    assert set(ORDER) == {path.stem for path in ENGINE}
+    assert set(ORDER) == {place_of(path) for path in ENGINE}
 
 
 @pytest.mark.parametrize("path", CATALOGUE, ids=name_of)

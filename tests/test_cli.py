@@ -15,7 +15,8 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from patcher import __version__, cli, operations
+from patcher import __version__, cli
+from patcher.change import operations
 from patcher.errors import CannotTell, PatcherError
 from patcher.model import Check, Need, NotFound, State
 from patcher.model import Result as Outcome
@@ -395,7 +396,7 @@ def test_ctrl_c(monkeypatch: pytest.MonkeyPatch, place: Path, json_too: bool) ->
 def test_ctrl_c_in_a_real_process(place: Path) -> None:
     script = (
         "import os, signal\n"
-        "from patcher import cli, operations\n"
+        "from patcher import cli\nfrom patcher.change import operations\n"
         f"operations.status = lambda *_, **__: os.kill(os.getpid(), {signal.SIGINT:d}) or __import__('time').sleep(9)\n"
         f"cli.main(['status', '--site-packages', {str(place)!r}])\n"
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from patcher import locate
+from patcher.locate import targets
 from patcher.model import NotFound, Target
 
 VERSION = "python{}.{}".format(*sys.version_info)
@@ -57,8 +57,8 @@ def look(environ: dict[str, str], cwd: Path) -> Look:
     def find(
         python: Sequence[Path] = (), site_packages: Sequence[Path] = (), under: Sequence[Path] = (), **given: object
     ) -> tuple[Target | NotFound, ...]:
-        options = locate.Options(python=tuple(python), site_packages=tuple(site_packages), under=tuple(under))
-        return locate.find(options, {**environ, **{name: str(value) for name, value in given.items()}}, cwd)
+        options = targets.Options(python=tuple(python), site_packages=tuple(site_packages), under=tuple(under))
+        return targets.find(options, {**environ, **{name: str(value) for name, value in given.items()}}, cwd)
 
     return find
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from patcher import locate
+from patcher.locate import targets
 from patcher.model import Target
 
 
@@ -83,7 +83,7 @@ def test_an_active_environment_that_is_gone_decides(places: Any, install: Any, l
 def test_a_venv_further_up(places: Any, install: Any, environ: Any, cwd: Path) -> None:
     install(places["near"].site_packages)
     (cwd / "a" / "b").mkdir(parents=True)
-    (found,) = locate.find(locate.Options(), environ, cwd / "a" / "b")
+    (found,) = targets.find(targets.Options(), environ, cwd / "a" / "b")
     assert found.python == cwd / ".venv" / "bin" / "python"
 
 

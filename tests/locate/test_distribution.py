@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from patcher import distribution
 from patcher.errors import CannotTell, PatcherError
+from patcher.locate import distribution
 
 INFO = "transformers-4.45.1.dist-info"
 

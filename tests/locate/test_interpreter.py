@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from patcher import interpreter
 from patcher.errors import PatcherError
-from patcher.interpreter import User
+from patcher.locate import interpreter
+from patcher.locate.interpreter import User
 
 
 @pytest.fixture

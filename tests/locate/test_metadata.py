@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from patcher import metadata
+from patcher.locate import metadata
 
 
 @pytest.mark.parametrize(

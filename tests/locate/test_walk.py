@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from patcher import walk
+from patcher.locate import walk
 
 
 def holding(folder: Path, mark: str = "transformers-4.45.1.dist-info") -> Path:

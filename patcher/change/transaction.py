@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from patcher import bytecode, ledger
+from patcher.change import bytecode, ledger
+from patcher.change.files import Image, same
+from patcher.change.folder import SUFFIX, spare
+from patcher.change.scene import RECORD, Place, Scene, judge, read
 from patcher.errors import PatcherError
-from patcher.files import Image, same
-from patcher.folder import SUFFIX, spare
 from patcher.model import State
-from patcher.scene import RECORD, Place, Scene, judge, read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from patcher import bytecode
+from patcher.change import bytecode
+from patcher.change.folder import Folder
 from patcher.errors import PatcherError
-from patcher.folder import Folder
 
 MINE = (
     "pytorch_utils.cpython-38.pyc",

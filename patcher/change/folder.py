@@ -14,8 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
+from patcher.change.files import Image, explained, same
 from patcher.errors import PatcherError
-from patcher.files import Image, explained, same
 
 SUFFIX = ".mps-patcher"
 """How our temporary names end: `.NAME.mps-patcher` stands beside NAME, under the lock, so one fixed name is enough."""

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from patcher import distribution, interpreter
 from patcher.errors import PatcherError
-from patcher.interpreter import User
-from patcher.metadata import NAME
+from patcher.locate import distribution, interpreter
+from patcher.locate.interpreter import User
+from patcher.locate.metadata import NAME
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from patcher import metadata
+from patcher.locate import metadata
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

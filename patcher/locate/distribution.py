@@ -11,9 +11,9 @@ from pathlib import Path
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from patcher import metadata
 from patcher.errors import CannotTell, PatcherError
-from patcher.metadata import NAME, Marks
+from patcher.locate import metadata
+from patcher.locate.metadata import NAME, Marks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

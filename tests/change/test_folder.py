@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from patcher.change.files import Image
+from patcher.change.folder import Folder
 from patcher.errors import PatcherError
-from patcher.files import Image
-from patcher.folder import Folder
 
 
 @pytest.fixture

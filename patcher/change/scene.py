@@ -8,12 +8,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from patcher import bytecode, ledger, record
+from patcher.change import bytecode, ledger, record
+from patcher.change.files import Image, digest
+from patcher.change.folder import SUFFIX, Folder, spare
+from patcher.change.ledger import Entry, Ledger
+from patcher.change.lock import lock
 from patcher.errors import PatcherError
-from patcher.files import Image, digest
-from patcher.folder import SUFFIX, Folder, spare
-from patcher.ledger import Entry, Ledger
-from patcher.lock import lock
 from patcher.model import Patch, State, Target
 from patcher.rewrite import Recognition, recognise
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patcher import record
+from patcher.change import record
 
 PATH = "transformers/pytorch_utils.py"
 OURS = "transformers-4.45.1.dist-info/mps-patcher/"

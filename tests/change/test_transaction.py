@@ -12,7 +12,7 @@ from typing import Any
 import libcst  # noqa: F401 - before the forks, which would each import it
 import pytest
 
-from patcher import transaction
+from patcher.change import transaction
 from patcher.errors import PatcherError
 from patcher.model import State
 
@@ -108,7 +108,7 @@ def test_the_source_is_put_back_even_if_bytecode_stays(
         if len(calls) > 1:
             raise PatcherError("bytecode-not-removed", "It stays.", "Remove it.")
 
-    monkeypatch.setattr("patcher.bytecode.remove", remove)
+    monkeypatch.setattr("patcher.change.bytecode.remove", remove)
     result = it.apply()
     assert (result.error.code, result.state) == ("bytecode-not-removed", State.UNPATCHED)
     assert it.snapshot() == original
@@ -169,7 +169,7 @@ def test_ctrl_c_puts_everything_back(env: Callable[..., Any], monkeypatch: pytes
         raise KeyboardInterrupt
 
     with monkeypatch.context() as broken:
-        broken.setattr("patcher.transaction._proven", interrupt)
+        broken.setattr("patcher.change.transaction._proven", interrupt)
         with pytest.raises(KeyboardInterrupt):
             it.apply()
     assert it.snapshot() == original
@@ -188,7 +188,7 @@ def test_what_was_written_is_read_again(env: Callable[..., Any], monkeypatch: py
                 file.write(b"\n")
 
     with monkeypatch.context() as broken:
-        broken.setattr("patcher.transaction._sweep", spoil)
+        broken.setattr("patcher.change.transaction._sweep", spoil)
         result = it.apply()
     assert result.error is not None
     assert result.error.code == "not-proven"
@@ -204,7 +204,7 @@ def test_the_state_after_a_failure_is_a_fresh_one(env: Callable[..., Any], monke
         (it.ours / "state.json").write_text("{")
         raise PatcherError("io-error", "It broke.", "Mend it.")
 
-    monkeypatch.setattr("patcher.operations.carry", fail)
+    monkeypatch.setattr("patcher.change.operations.carry", fail)
     result = it.apply()
     assert (result.error.code, result.state) == ("io-error", State.UNPATCHED)
 
@@ -220,7 +220,7 @@ def test_a_file_that_an_installer_writes_in_the_midst_stays(
         return transaction.carry(*arguments)
 
     with monkeypatch.context() as racing:
-        racing.setattr("patcher.operations.carry", late)
+        racing.setattr("patcher.change.operations.carry", late)
         result = it.apply()
     assert result.error is not None
     assert result.error.code == "target-changed"

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from patcher.change.folder import Folder
+from patcher.change.lock import lock
 from patcher.errors import PatcherError
-from patcher.folder import Folder
-from patcher.lock import lock
 
 
 def taken(path: Path, *, alone: bool, seconds: float = 0) -> bool:

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from patcher import choice, distribution, interpreter, metadata, walk
-from patcher.distribution import Distribution
 from patcher.errors import CannotTell, PatcherError
-from patcher.interpreter import Answer, User
-from patcher.metadata import NAME
+from patcher.locate import choice, distribution, interpreter, metadata, walk
+from patcher.locate.distribution import Distribution
+from patcher.locate.interpreter import Answer, User
+from patcher.locate.metadata import NAME
 from patcher.model import NotFound, Target
 
 

@@ -9,9 +9,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from patcher.change.files import explained
+from patcher.change.folder import Folder
 from patcher.errors import PatcherError
-from patcher.files import explained
-from patcher.folder import Folder
 
 _LOCKLESS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.EBADF)
 """How file systems say that they have no such locks. EBADF is NFS, where only a file open for writing has one."""

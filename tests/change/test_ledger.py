@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patcher import ledger
+from patcher.change import ledger
+from patcher.change.ledger import Entry, Ledger, Record
 from patcher.errors import PatcherError
-from patcher.ledger import Entry, Ledger, Record
 
 ENTRY = Entry(
     path="transformers/pytorch_utils.py",

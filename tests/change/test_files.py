@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from patcher import files
+from patcher.change import files
+from patcher.change.files import Image, same
 from patcher.errors import PatcherError
-from patcher.files import Image, same
 
 IMAGE = Image(data=b"x", mode=0o644, uid=0, gid=0, mtime_ns=5)
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from patcher.change.folder import Folder
 from patcher.errors import PatcherError
-from patcher.folder import Folder
 
 
 def prefixes(known: Path | None, environ: Mapping[str, str]) -> tuple[Path, ...]:

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from patcher import operations
+from patcher.change import operations
+from patcher.change.files import digest
+from patcher.change.folder import Folder
+from patcher.change.lock import lock
 from patcher.errors import CannotTell
-from patcher.files import digest
-from patcher.folder import Folder
-from patcher.lock import lock
 from patcher.model import Need, NotFound, Patch, State
 from patches.isin_mps_friendly import PATCH
 
@@ -176,7 +176,7 @@ def test_a_copy_is_not_kept_by_a_run_that_fails(it: Any, monkeypatch: pytest.Mon
         raise KeyboardInterrupt
 
     with monkeypatch.context() as broken:
-        broken.setattr("patcher.operations.carry", fail)
+        broken.setattr("patcher.change.operations.carry", fail)
         with pytest.raises(KeyboardInterrupt):
             it.revert(force=True)
     assert it.snapshot() == before

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
+from patcher.change.files import Image, digest
+from patcher.change.plan import Plan, to_apply, to_revert
+from patcher.change.scene import Place, Scene, judge, opened, read
+from patcher.change.transaction import carry
 from patcher.errors import PatcherError
-from patcher.files import Image, digest
 from patcher.model import Need, NotFound, Patch, Result, State, Target
-from patcher.plan import Plan, to_apply, to_revert
-from patcher.scene import Place, Scene, judge, opened, read
-from patcher.transaction import carry
 
 LOCK_SECONDS = 30.0
 """How long to wait for another mps-patcher that works on the same target."""

@@ -6,14 +6,14 @@ import ast
 import time
 from dataclasses import dataclass, replace
 
-from patcher import ledger, record
+from patcher.change import ledger, record
+from patcher.change.files import Image, digest
+from patcher.change.ledger import Entry, Ledger, Record
+from patcher.change.scene import Place, Scene, settled
+from patcher.change.transaction import Wanted
 from patcher.errors import PatcherError
-from patcher.files import Image, digest
-from patcher.ledger import Entry, Ledger, Record
 from patcher.model import State
 from patcher.rewrite import transplant
-from patcher.scene import Place, Scene, settled
-from patcher.transaction import Wanted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

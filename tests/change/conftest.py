@@ -15,7 +15,7 @@ from unittest import mock
 
 import pytest
 
-from patcher import operations
+from patcher.change import operations
 from patcher.model import Result, Target
 from patches.isin_mps_friendly import PATCH
 
