@@ -24,7 +24,7 @@ RUNNING = ("contract", "callers", "generate")
 """The checks that need torch."""
 UNAVAILABLE = {
     "no-device": "Run this on a Mac with an Apple GPU, or ask for --device emulated.",
-    "torch-refused": "Ask for the rules of a newer --torch.",
+    "torch-refused": "Ask for the rules of another --torch, or install that torch.",
 }
 """What to do when the self-test has no device to run on, by its word for that."""
 
@@ -83,7 +83,9 @@ def _verified(result: Result, patch: Patch, wanted: Wanted, *, named: bool) -> R
         return replace(result, error=PatcherError("function-absent", cause, "This release does not call it."))
     report = _report(target, patch, wanted)
     checks = (_source(result, patch), *report.checks)
-    return replace(result, checks=checks, device=report.device, error=_failure(checks, result.state) or report.error)
+    # Of a device that is not here nothing can be told, whatever the file says; without torch the file still tells
+    told = report.error if report.error and report.error.code == "no-device" else _failure(checks, result.state)
+    return replace(result, checks=checks, device=report.device, error=told or report.error)
 
 
 def _source(result: Result, patch: Patch) -> Check:

@@ -122,7 +122,7 @@ def _changing(plan: Callable[[Place, Scene, Need], Plan], *, dry_run: bool, diff
         new = todo.wanted.source.data
         shown = replace(found, after=digest(new), diff=_diff(place, scene.source.data, new) if diff else None)
         if dry_run:
-            return replace(shown, note="Dry run: nothing was written.")
+            return replace(shown, note=f"Dry run, nothing was written. Without it: {todo.note}")
         try:
             with _keeping(place, todo.keep):
                 now = carry(place, scene, todo.wanted)

@@ -52,12 +52,9 @@ def _device(request: Dict[str, Any], report: Dict[str, Any]) -> Any:
         report["unavailable"] = {"code": "no-device", "message": str(error)}
         return None
     if request["torch"] and device.rules:
-        module.pretend(request["torch"])
-        from transformers.utils import is_torch_available
-
-        if not is_torch_available():
-            message = "This transformers does not run with torch %s" % request["torch"]
-            report["unavailable"] = {"code": "torch-refused", "message": message}
+        refusal = module.pretend(request["torch"])
+        if refusal:
+            report["unavailable"] = {"code": "torch-refused", "message": refusal}
             return None
     report["device"] = {"kind": device.kind, "torch": device.torch, "macos": device.macos}
     return device

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.metadata
 import platform
 from typing import Any, Iterator, NamedTuple, Optional
@@ -63,8 +64,8 @@ def choose(kind: str, torch_version: Optional[str], macos: Optional[str]) -> Dev
     return Device("emulated-mps", mps_rules.show(release), mps_rules.show(system), mps_rules.Rules(release, system))
 
 
-def pretend(version: str) -> None:
-    """Make transformers, once imported, believe that torch is of this version, such as '2.1'."""
+def pretend(version: str) -> Optional[str]:
+    """Make transformers believe in torch of this version, such as '2.1'. Why it cannot, in words; None if it can."""
     full = version if version.count(".") > 1 else version + ".0"
     metadata: Any = importlib.metadata
     real_version = metadata.version
@@ -72,6 +73,11 @@ def pretend(version: str) -> None:
     def pretended(name: str) -> Any:
         return full if name == "torch" else real_version(name)
 
+    installed = torch.__version__
     metadata.version = pretended
     torch.__version__ = torch.torch_version.TorchVersion(full)
-    torch.version.__version__ = full
+    try:
+        utils = importlib.import_module("transformers.utils")
+    except Exception as error:  # it reached for what only a newer torch has
+        return "With torch %s transformers cannot be told that it is %s (%s)" % (installed, version, error)
+    return None if utils.is_torch_available() else "This transformers does not run with torch %s" % version

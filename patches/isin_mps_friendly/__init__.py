@@ -30,14 +30,17 @@ def need(transformers: str, torch: str | None) -> Need:
 
 def _reason(transformers: str, torch: str | None) -> str:
     function = f"transformers {transformers} calls isin_mps_friendly in generate()"
-    if torch is None:
+    try:
+        version = Version(torch or "")
+    except InvalidVersion:  # no torch, or one that does not say which
         return f"{function}, and its body fails on MPS with torch older than 2.9"
-    version = Version(torch)
     if version < Version("2.4"):
         return f"torch {torch} has no isin on MPS, and {function}, whose body stands in for it wrongly"
     if version < Version("2.9"):
         return f"torch {torch} has an incomplete isin on MPS, and {function}, whose body relies on it"
-    return f"{function}, whose body fails on MPS with torch older than 2.9, and with {torch} if one operand is on the CPU"
+    return (
+        f"{function}, whose body fails on MPS with torch older than 2.9, and with {torch} if one operand is on the CPU"
+    )
 
 
 PATCH = Patch(
