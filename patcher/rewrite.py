@@ -1,23 +1,21 @@
 """Recognising the body of a function, and putting another in its place: bytes to bytes, no I/O on the target.
 
 Recognition reads the syntax tree with the standard library, so that `status` is quick; only `transplant` pays for
-libcst, which keeps every byte that it is not told to change.
+libcst, and gives it the lines of the function alone: nothing else of the file passes through any parser and back.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+import tokenize
+from codecs import BOM_UTF8
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from io import BytesIO
 
 from patcher import __version__
 from patcher.body import bindings, body_digest, parse, shape
 from patcher.errors import PatcherError
 from patcher.model import Patch, State
-
-if TYPE_CHECKING:
-    import libcst
 
 REPORTS = "https://github.com/mps-patcher/mps-patcher/issues"
 
@@ -57,12 +55,12 @@ def recognise(source: bytes, patch: Patch) -> Recognition:
 def transplant(source: bytes, patch: Patch, *, force: bool = False) -> bytes:
     """Give `patch.function` in `source` the body of the replacement, docstring included, and a comment above it.
 
-    The signature stays, and so does every byte outside the function; both are checked on the result before it is
-    returned. `source` is returned as it is where the replacement's body is already there.
+    The signature stays, and so does every byte outside the function. `source` is returned as it is where the
+    replacement's body is already there; else the result has been parsed again and holds it.
 
     Raises:
-        PatcherError: `unparsable-source`; `function-absent`; `unknown-body`, unless `force`; `unsafe-rewrite`, if the
-            result would differ from `source` outside the function, which is then a bug of ours or of libcst.
+        PatcherError: `unparsable-source`; `function-absent`; `unknown-body`, unless `force`; `unsafe-rewrite`, if
+            libcst does not read the function as Python does.
     """
     recognition = recognise(source, patch)
     if recognition.state is State.PATCHED:
@@ -72,8 +70,13 @@ def transplant(source: bytes, patch: Patch, *, force: bool = False) -> bytes:
     function = _only_function(source, patch)
     if function is None or (recognition.state is State.MODIFIED and not force):
         raise _unknown_body(recognition, can_force=function is not None)
-    result = _rewritten(source, patch)
-    _check_outside(source, result, function, patch)
+    try:
+        result = _rewritten(source, function, patch)
+        recognition = recognise(result, patch)
+    except (ValueError, RecursionError, SyntaxError) as error:
+        raise _unsafe(patch, f"{' '.join(str(error).split())}") from error
+    if recognition.state is not State.PATCHED:
+        raise _unsafe(patch, recognition.detail)
     return result
 
 
@@ -125,81 +128,53 @@ def _same_parameters(function: ast.FunctionDef, patch: Patch) -> bool:
         return False
 
 
-def _rewritten(source: bytes, patch: Patch) -> bytes:
+def _rewritten(source: bytes, function: ast.FunctionDef, patch: Patch) -> bytes:
+    mark = BOM_UTF8 if source.startswith(BOM_UTF8) else b""
+    lines = source.removeprefix(mark).splitlines(keepends=True)
+    start, end = function.lineno - 1, function.end_lineno
+    encoding, _ = tokenize.detect_encoding(BytesIO(b"".join(lines)).readline)
+    text = b"".join(lines[start:end]).decode(encoding)
+    return b"".join([mark, *_without_banner(lines[:start]), _with_our_body(text, patch).encode(encoding), *lines[end:]])
+
+
+def _with_our_body(text: str, patch: Patch) -> str:
+    """The function that `text` holds, with the replacement's body, below the comment that tells of it."""
     import libcst
 
     try:
-        return _replace_body(source, patch)
-    except (libcst.ParserSyntaxError, SyntaxError, ValueError, RecursionError) as error:
-        raise PatcherError(
-            "unsafe-rewrite",
-            f"libcst cannot read this file, though Python can: {' '.join(str(error).split())}.",
-            f"Please report it at {REPORTS}, with the file.",
-        ) from error
+        module = libcst.parse_module(text)
+    except libcst.ParserSyntaxError as error:
+        raise ValueError(error.message) from error
+    if module.code != text or not isinstance(old := module.body[0], libcst.FunctionDef) or len(module.body) > 1:
+        raise ValueError("it does not give the function back as it is")
+    end = module.default_newline
+    # The docstring's own line ends are characters of a string, which libcst leaves alone: parse it with the target's
+    ours = "".join(line + end for line in patch.replacement.read_text("ascii").splitlines())
+    donors = [node for node in libcst.parse_module(ours).body if isinstance(node, libcst.FunctionDef)]
+    (body,) = (node.body for node in donors if node.name.value == patch.function)
+    if isinstance(old.body, libcst.IndentedBlock):
+        body = body.with_changes(header=old.body.header)
+    return _banner(patch, end) + module.with_changes(body=[old.with_changes(body=body)]).code
 
 
-def _replace_body(source: bytes, patch: Patch) -> bytes:
-    import libcst
-
-    module = libcst.parse_module(source)
-    if module.bytes != source:
-        raise PatcherError(
-            "unsafe-rewrite",
-            "libcst does not give this file back byte for byte.",
-            f"Please report it at {REPORTS}, with the file.",
-        )
-    old = _find(module, patch.function)
-    # The docstring's own line ends are bytes of a string, which libcst leaves alone: parse it with the target's
-    text = "".join(line + module.default_newline for line in patch.replacement.read_text("ascii").splitlines())
-    donor = _find(libcst.parse_module(text), patch.function)
-    # The comments after the old body are indented as it was
-    block = isinstance(old.body, libcst.IndentedBlock)
-    kept = {name: getattr(old.body, name) for name in ("header", "indent", "footer") if block}
-    new = old.with_changes(
-        body=donor.body.with_changes(**kept),
-        leading_lines=[*_without_banner(old.leading_lines), *_banner(patch)],
+def _banner(patch: Patch, end: str) -> str:
+    return (
+        f"{BANNER}{__version__} put another body into this function, one that is right on MPS.{end}"
+        f"{BANNER}undoes it with: mps-patcher revert {patch.name}{end}"
     )
-    if module.body[0] is old:  # libcst gives the comments above a first statement to the module
-        module = module.with_changes(header=_without_banner(module.header))
-    return module.deep_replace(old, new).bytes  # type: ignore[union-attr]
 
 
-def _find(module: libcst.Module, name: str) -> libcst.FunctionDef:
-    import libcst
-
-    (function,) = (node for node in module.body if isinstance(node, libcst.FunctionDef) and node.name.value == name)
-    return function
-
-
-def _banner(patch: Patch) -> list[libcst.EmptyLine]:
-    import libcst
-
-    lines = (
-        f"{BANNER}{__version__} put another body into this function, one that is right on MPS.",
-        f"{BANNER}undoes it with: mps-patcher revert {patch.name}",
-    )
-    return [libcst.EmptyLine(comment=libcst.Comment(line)) for line in lines]
-
-
-def _without_banner(lines: Sequence[libcst.EmptyLine]) -> list[libcst.EmptyLine]:
-    return [line for line in lines if not (line.comment and line.comment.value.startswith(BANNER))]
-
-
-def _check_outside(source: bytes, result: bytes, function: ast.FunctionDef, patch: Patch) -> None:
-    lines = source.splitlines(keepends=True)
-    before, after = _above(lines[: function.lineno - 1]), lines[function.end_lineno :]
-    same = result.startswith(b"".join(before)) and result.endswith(b"".join(after))
-    if not same or recognise(result, patch).state is not State.PATCHED:
-        raise PatcherError(
-            "unsafe-rewrite",
-            f"Rewriting {patch.function} would change other parts of {patch.file.name} too.",
-            f"Nothing was written. Please report it at {REPORTS}, with the file.",
-        )
-
-
-def _above(lines: list[bytes]) -> list[bytes]:
+def _without_banner(lines: list[bytes]) -> list[bytes]:
     """The lines above a function, less the banner that an earlier run put among the comments right above it."""
     start = len(lines)
     while start and (not lines[start - 1].strip() or lines[start - 1].startswith(b"#")):
         start -= 1
     return [*lines[:start], *(line for line in lines[start:] if not line.startswith(BANNER.encode()))]
+
+
+def _unsafe(patch: Patch, finding: str) -> PatcherError:
+    return PatcherError(
+        "unsafe-rewrite",
+        f"{patch.function} in {patch.file.name} cannot be rewritten safely: {finding}.",
+        f"Nothing was written. Please report it at {REPORTS}, with the file.",
+    )
