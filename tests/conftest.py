@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -86,3 +88,21 @@ def throwaway_env(tmp_path: Path) -> Callable[[str], Path]:
     Its torch, of `current` or `seed`, is linked in: never change that.
     """
     return lambda name: throwaway(tmp_path / name, name)
+
+
+@pytest.fixture(scope="session")
+def pythons() -> dict[tuple[int, int], Path]:
+    """The interpreters installed here, on PATH or by pyenv, by version from (3, 8) on; perhaps none."""
+    folders = [Path(folder) for folder in os.get_exec_path()]
+    folders += sorted(Path.home().glob(".pyenv/versions/*/bin"))
+    found: dict[tuple[int, int], Path] = {}
+    for minor in range(8, 15):
+        for python in (folder / f"python3.{minor}" for folder in folders):
+            if python.exists() and _answers(python, f"(3, {minor})"):
+                found.setdefault((3, minor), python)
+    return found
+
+
+def _answers(python: Path, version: str) -> bool:
+    command = [str(python), "-c", "import sys; print(sys.version_info[:2])"]
+    return version in subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
