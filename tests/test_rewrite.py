@@ -84,6 +84,7 @@ FORMATS = {
     "a local annotation": HEAD + B.replace("test_elements = torch", "test_elements: 'T' = torch"),
     "other quotes": HEAD + A.replace('"mps"', "'''mps'''"),
     "adjacent strings": HEAD + A.replace('"mps"', "'m' \"ps\""),
+    "a string's prefix": HEAD + A.replace('"mps"', 'u"mps"'),
     "two spaces": HEAD + B.replace("    ", "  "),
     "eight spaces": HEAD + B.replace("    ", "        "),
     "tabs": HEAD + B.replace("    ", "\t"),
@@ -140,7 +141,8 @@ REBOUND = {
     "a context": f"with something as {NAME}:\n    pass\n",
     "a caught exception": f"try:\n    pass\nexcept Exception as {NAME}:\n    pass\n",
     "a matched value": f"match something:\n    case [{NAME}]:\n        pass\n",
-    "matched rests": f"match something:\n    case [*{NAME}] | {{**{NAME}}}:\n        pass\n",
+    "the rest of a matched sequence": f"match something:\n    case [*{NAME}]:\n        pass\n",
+    "the rest of a matched mapping": f"match something:\n    case {{**{NAME}}}:\n        pass\n",
 }
 OTHER_FUNCTIONS = {
     "under a condition": f"if something:\n{INDENTED}",
@@ -168,6 +170,7 @@ BROKEN = {
     "tabs and spaces": b"if x:\n\ty = 1\n        z = 2\n",
     "too many brackets": b"x = " + b"(" * 500 + b")" * 500,
     "too deep": b"x = " + b"-" * 200_000 + b"1\n",
+    "too long a sum": b"x = 1" + b"+1" * 100_000,
     "UTF-16": "x = 1\n".encode("utf-16"),
 }
 
@@ -291,6 +294,7 @@ def test_another_kind_of_function_is_refused(function: str, parts_a: Parts) -> N
     above, _, below = parts_a
     refusal = check_noop(above + function.encode() + below, State.MODIFIED, "unknown-body")
     assert "Not even --force" in refusal.hint
+    assert re.search("other parameters|not a plain function", refusal.message)
 
 
 def test_no_file_content_is_absent() -> None:
@@ -317,6 +321,13 @@ def test_a_file_of_tabs_gets_tabs(parts: Parts) -> None:
 def test_the_encoding_stays(start: bytes, parts: Parts) -> None:
     above, function, below = parts
     check_transformed(start + above, function, below)
+
+
+def test_the_function_itself_may_be_in_another_encoding(parts_a: Parts) -> None:
+    above, _, below = parts_a
+    head = b"def isin_mps_friendly(elements, test_elements):  # \xe9l\xe9ments\n"
+    new = check_transformed(b"# coding: latin-1\n" + above, head + A.encode(), below)
+    assert new.startswith(BANNER + head)
 
 
 def test_a_file_without_final_newline_stays_so(parts: Parts) -> None:
