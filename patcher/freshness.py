@@ -6,12 +6,16 @@ import _imp
 import importlib.util
 import marshal
 import os
+import warnings
 from enum import Enum
 from pathlib import Path
 from types import CodeType
 
 HEADER_BYTES = 16
 """Magic number, flags, and either mtime and size of the source or its hash (PEP 552)."""
+
+SINCE_3_11 = 3450
+"""The first magic number of Python 3.11; see the table in CPython's `importlib/_bootstrap_external.py`."""
 
 
 class Freshness(Enum):
@@ -43,8 +47,15 @@ def judge(pyc: bytes, source: bytes, status: os.stat_result) -> Freshness:
 
 def _by_hash(pyc: bytes, source: bytes, *, checked: bool) -> Freshness:
     magic = int.from_bytes(pyc[:4], "little")
-    same = _imp.source_hash(magic, source) == pyc[8:HEADER_BYTES]
-    return Freshness.FRESH if same or checked else Freshness.STALE
+    if checked or _imp.source_hash(magic, source) == pyc[8:HEADER_BYTES]:
+        return Freshness.FRESH
+    return Freshness.STALE if _hashes_as_ours(pyc) else Freshness.UNKNOWN
+
+
+def _hashes_as_ours(pyc: bytes) -> bool:
+    """Whether the Python that made it has our hash: SipHash-1-3 took the place of SipHash-2-4 there in Python 3.11."""
+    newer = (int.from_bytes(magic[:2], "little") >= SINCE_3_11 for magic in (pyc, importlib.util.MAGIC_NUMBER))
+    return len(set(newer)) == 1
 
 
 def _by_content(pyc: bytes, source: bytes) -> Freshness:
@@ -55,5 +66,7 @@ def _by_content(pyc: bytes, source: bytes) -> Freshness:
         held = marshal.loads(pyc[HEADER_BYTES:])  # noqa: S302 - code is compared, never run
     except (EOFError, ValueError, TypeError):
         return Freshness.STALE
-    levels = (compile(source, "", "exec", dont_inherit=True, optimize=level) for level in (0, 1, 2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a SyntaxWarning in the user's file is not ours to tell
+        levels = [compile(source, "", "exec", dont_inherit=True, optimize=level) for level in (0, 1, 2)]
     return Freshness.FRESH if isinstance(held, CodeType) and held in levels else Freshness.STALE
