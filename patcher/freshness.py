@@ -9,7 +9,6 @@ import os
 import warnings
 from enum import Enum
 from pathlib import Path
-from types import CodeType
 
 HEADER_BYTES = 16
 """Magic number, flags, and either mtime and size of the source or its hash (PEP 552)."""
@@ -69,4 +68,4 @@ def _by_content(pyc: bytes, source: bytes) -> Freshness:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a SyntaxWarning in the user's file is not ours to tell
         levels = [compile(source, "", "exec", dont_inherit=True, optimize=level) for level in (0, 1, 2)]
-    return Freshness.FRESH if isinstance(held, CodeType) and held in levels else Freshness.STALE
+    return Freshness.FRESH if held in levels else Freshness.STALE
