@@ -33,14 +33,15 @@ def isin_mps_friendly(elements: torch.Tensor, test_elements: torch.Tensor | int)
         return torch.isin(elements, test_elements)
     device = devices[0]
 
-    # Of a number, the 0-d tensor that `torch.isin` makes of it; on the CPU whatever the default device, for its float64
-    numbers = [operand for operand in (elements, test_elements) if not isinstance(operand, torch.Tensor)]
-    elements, tests = [
-        operand
-        if isinstance(operand, torch.Tensor)
-        else torch.tensor(operand, dtype=torch.float64 if isinstance(operand, float) else None, device="cpu")
-        for operand in (elements, test_elements)
-    ]
+    if len(operands) == 2:
+        elements, tests = operands
+        numbers = []
+    else:
+        # The 0-d tensor that `torch.isin` makes of a number; on the CPU whatever the default device, for its float64
+        numbers = [operand for operand in (elements, test_elements) if not isinstance(operand, torch.Tensor)]
+        kind = torch.float64 if isinstance(numbers[0], float) else None
+        number = torch.tensor(numbers[0], dtype=kind, device="cpu")
+        elements, tests = (elements, number) if isinstance(elements, torch.Tensor) else (number, operands[0])
     if elements.numel() == 0 or tests.numel() == 0:
         return torch.full(elements.shape, False, dtype=torch.bool, device=device)
 
@@ -78,8 +79,9 @@ def isin_mps_friendly(elements: torch.Tensor, test_elements: torch.Tensor | int)
 
     def fresh(operand: torch.Tensor) -> torch.Tensor:
         # MPS has misread views in several releases: compare memory that begins at its buffer and has no gaps
-        is_view = tracing or operand.storage_offset() != 0 or not operand.is_contiguous()
-        return operand.to(dtype, copy=bool(is_view), memory_format=torch.contiguous_format)
+        if operand.dtype == dtype and not tracing and operand.is_contiguous() and operand.storage_offset() == 0:
+            return operand
+        return operand.to(dtype, copy=True, memory_format=torch.contiguous_format)
 
     def narrowed(values: torch.Tensor) -> torch.Tensor:
         # What of `dtype` becomes one of these float64 values: at 2**63, up to 512 int64 on either side round to one
@@ -88,7 +90,8 @@ def isin_mps_friendly(elements: torch.Tensor, test_elements: torch.Tensor | int)
         return candidates[candidates.to(torch.float64) == values.reshape(-1, 1)]
 
     def found_in(piece: torch.Tensor) -> torch.Tensor:
-        piece, found = fresh(piece).to(device), None
+        piece, found = fresh(piece), None
+        piece = piece if piece.device == device else piece.to(device)
         for values in split(tests, 2**10 if in_float64 else min(2**20, 2**24 // piece.numel())):
             values = narrowed(values) if in_float64 else fresh(values)
             if values.numel() == 0:
@@ -96,7 +99,8 @@ def isin_mps_friendly(elements: torch.Tensor, test_elements: torch.Tensor | int)
             if values.numel() == 1:
                 match = piece.eq(values.view(()))
             else:
-                match = piece.view(-1, 1).eq(values.to(device).view(1, -1)).any(1).view(piece.shape)
+                values = values if values.device == device else values.to(device)
+                match = piece.view(-1, 1).eq(values.view(-1)).any(1).view(piece.shape)
             found = match if found is None else found | match
         return torch.full(piece.shape, False, dtype=torch.bool, device=device) if found is None else found
 
