@@ -17,8 +17,6 @@ from patcher.body import bindings, body_digest, parse, shape
 from patcher.errors import PatcherError
 from patcher.model import Patch, State
 
-REPORTS = "https://github.com/mps-patcher/mps-patcher/issues"
-
 BANNER = "# mps-patcher "
 """Every comment line that we put above a function begins so."""
 
@@ -100,9 +98,9 @@ def _modified(detail: str) -> Recognition:
 
 
 def _unknown_body(recognition: Recognition, *, can_force: bool) -> PatcherError:
-    report = f"report it at {REPORTS}"
-    hint = f"Look at the file; --force replaces the body all the same. If it is a release, please {report}."
-    refusal = f"Not even --force can replace it. If it is a release, please {report}."
+    report = "If transformers was released like this, please report it to the mps-patcher project."
+    hint = f"Look at the file; --force replaces the body all the same. {report}"
+    refusal = f"Not even --force can replace it. {report}"
     return PatcherError("unknown-body", f"{recognition.detail}.", hint if can_force else refusal)
 
 
@@ -176,5 +174,5 @@ def _unsafe(patch: Patch, finding: str) -> PatcherError:
     return PatcherError(
         "unsafe-rewrite",
         f"{patch.function} in {patch.file.name} cannot be rewritten safely: {finding}.",
-        f"Nothing was written. Please report it at {REPORTS}, with the file.",
+        "Nothing was written. Please report it to the mps-patcher project, with the file.",
     )
