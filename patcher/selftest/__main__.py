@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import time
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, Iterator, Tuple
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PACKAGE = "mps_patcher_selftest"
@@ -23,25 +23,24 @@ def main(request_path: str, report_path: str) -> None:
     sys.dont_write_bytecode = True  # a verification changes nothing
     with open(request_path, encoding="utf-8") as file:
         request = json.load(file)
-    report: Dict[str, Any] = {"device": None, "checks": [], "unavailable": None}
-    steps = _steps(request, report)
-    report["planned"] = [name for name, _ in steps]
+    planned = ["bytecode"] if request["static"] else ["bytecode", "contract", "callers", "generate"]
+    report: Dict[str, Any] = {"planned": planned, "device": None, "checks": [], "unavailable": None}
     _write(report_path, report)
-    for name, step in steps:
+    for name, step in _steps(request, report):
         report["checks"].append(_run(name, step))
         _write(report_path, report)
+    _write(report_path, report)
 
 
-def _steps(request: Dict[str, Any], report: Dict[str, Any]) -> "List[tuple[str, Callable[[], str]]]":
+def _steps(request: Dict[str, Any], report: Dict[str, Any]) -> Iterator[Tuple[str, Callable[[], str]]]:
+    """The checks, each as its turn comes: torch is imported when what needs no torch is done."""
     checks = _submodule("checks")
-    steps = [("bytecode", lambda: checks.bytecode(request))]
-    if not request["static"]:
-        device = _device(request, report)
-        if device is not None:
-            steps.append(("contract", lambda: _within(device, lambda: checks.contract(request, device))))
-            steps.append(("callers", lambda: checks.callers(request)))
-            steps.append(("generate", lambda: _within(device, lambda: checks.generate())))
-    return steps
+    yield "bytecode", lambda: checks.bytecode(request)
+    device = None if request["static"] else _device(request, report)
+    if device is not None:
+        yield "contract", lambda: _within(device, lambda: checks.contract(request, device))
+        yield "callers", lambda: checks.callers(request)
+        yield "generate", lambda: _within(device, lambda: checks.generate())
 
 
 def _device(request: Dict[str, Any], report: Dict[str, Any]) -> Any:
@@ -49,15 +48,17 @@ def _device(request: Dict[str, Any], report: Dict[str, Any]) -> Any:
     try:
         device = module.choose(request["device"], request["torch"], request["macos"])
     except module.Unavailable as error:
-        report["unavailable"] = {"code": "no-device", "message": str(error)}
-        return None
+        return _without_device(report, "no-device", str(error))
     if request["torch"] and device.rules:
         refusal = module.pretend(request["torch"])
         if refusal:
-            report["unavailable"] = {"code": "torch-refused", "message": refusal}
-            return None
+            return _without_device(report, "torch-refused", refusal)
     report["device"] = {"kind": device.kind, "torch": device.torch, "macos": device.macos}
     return device
+
+
+def _without_device(report: Dict[str, Any], code: str, message: str) -> None:
+    report["planned"], report["unavailable"] = ["bytecode"], {"code": code, "message": message}
 
 
 def _within(device: Any, check: Callable[[], str]) -> str:
