@@ -147,7 +147,8 @@ def _selftest(target: Target, patch: Patch, wanted: Wanted) -> Report:
         command = [str(target.python), str(SELFTEST), str(request), str(report)]
         with errors.open("wb") as stream:
             ending = _run(command, stream.fileno(), wanted.timeout)
-        found = json.loads(report.read_text("utf-8")) if report.exists() else {"checks": [], "planned": ["bytecode"]}
+        nothing = {"checks": [], "planned": ["bytecode", *(() if wanted.static else RUNNING)]}
+        found = json.loads(report.read_text("utf-8")) if report.exists() else nothing
         return _read(found, ending, _last_line(errors))
 
 
@@ -167,14 +168,11 @@ def _request(target: Target, patch: Patch, wanted: Wanted) -> dict[str, object]:
 
 def _run(command: Sequence[str], errors: int, timeout: float) -> str | None:
     """Run to the end, or kill the whole process group at `timeout`. How it ended, in words; None if well."""
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=errors,
-        env=_environment(os.environ),
-        start_new_session=True,
-    )
+    null, environ = subprocess.DEVNULL, _environment(os.environ)
+    try:
+        process = subprocess.Popen(command, stdin=null, stdout=null, stderr=errors, env=environ, start_new_session=True)
+    except OSError as error:
+        return f"the interpreter cannot be started: {error.strerror}"
     try:
         status = process.wait(timeout)
     except BaseException as error:

@@ -66,6 +66,8 @@ def choose(kind: str, torch_version: Optional[str], macos: Optional[str]) -> Dev
 
 def pretend(version: str) -> Optional[str]:
     """Make transformers believe in torch of this version, such as '2.1'. Why it cannot, in words; None if it can."""
+    if mps_rules.parse(version) < min(mps_rules.OLDEST_MACOS):
+        return "The rules of torch %s are not known, those of 2.0 and later are" % version
     full = version if version.count(".") > 1 else version + ".0"
     metadata: Any = importlib.metadata
     real_version = metadata.version
