@@ -1,0 +1,452 @@
+"""Verification on real environments: what it proves, how it fails, and that it leaves everything as it is."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import py_compile
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+from torch_env import throwaway
+
+from patcher.change import operations
+from patcher.errors import CannotTell
+from patcher.locate.targets import Options, find
+from patcher.model import Check, Result, State, Target
+from patcher.verify import verify
+from patches import CATALOGUE
+
+(ISIN,) = (patch for patch in CATALOGUE if patch.name == "isin_mps_friendly")
+ALL = ["source", "bytecode", "contract", "callers", "generate"]
+INT64_ON_OLD_MACOS = (
+    "isin_Tensor_Tensor_out only works on floating types on MPS for pre MacOS_14_0. Received dtype: Long"
+)
+
+
+@pytest.fixture(autouse=True)
+def _as_users_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytecode is written where Python likes to, and nothing of this run's Python reaches the target's."""
+    for name in [name for name in os.environ if name.startswith(("PYTHON", "COVERAGE"))]:
+        monkeypatch.delenv(name)
+
+
+def target_of(**options: Path) -> Target:
+    chosen: dict[str, Any] = {"python": (), "site_packages": (), "under": ()}
+    named = {**chosen, **{name: (path,) for name, path in options.items()}}
+    (target,) = find(Options(**named), os.environ, Path.cwd())
+    assert isinstance(target, Target)
+    return target
+
+
+def apply(target: Target) -> Target:
+    (result,) = operations.apply((target,), CATALOGUE, named=False)
+    assert result.state is State.PATCHED
+    return target
+
+
+def proven(target: Target, *, static: bool = False, named: bool = False, **options: Any) -> Result:
+    (result,) = verify((target,), CATALOGUE, named=named, static=static, **options)
+    return result
+
+
+def checks(result: Result, status: str) -> dict[str, str]:
+    """The details of the checks that ended so, by name."""
+    assert len({check.name for check in result.checks}) == len(result.checks)
+    assert all(isinstance(check, Check) and check.seconds >= 0 for check in result.checks)
+    return {check.name: check.detail for check in result.checks if check.status == status}
+
+
+def error(result: Result) -> tuple[str, int]:
+    """The code of the error, and the exit status that it asks for."""
+    assert result.error is not None
+    assert isinstance(result.error, CannotTell) == (result.error.exit_code == 3)
+    assert "\n" not in result.error.message + result.error.hint
+    return result.error.code, result.error.exit_code
+
+
+def files(target: Target) -> dict[str, tuple[int, bytes]]:
+    """Every file of the environment's packages, links not followed, with its time."""
+    found = (path for path in target.site_packages.rglob("*") if path.is_file() and not path.is_symlink())
+    return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in found}
+
+
+@contextmanager
+def holding(path: Path, content: bytes) -> Iterator[None]:
+    """The file with that content, and then as it was."""
+    before, times = path.read_bytes(), path.stat()
+    path.write_bytes(content)
+    try:
+        yield
+    finally:
+        path.write_bytes(before)
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def edited(path: Path, old: str, new: str) -> AbstractContextManager[None]:
+    """The file with that one edit, and then as it was."""
+    before = path.read_bytes()
+    assert before.count(old.encode()) == 1
+    return holding(path, before.replace(old.encode(), new.encode()))
+
+
+def is_locked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
+
+
+class TestWithoutTorch:
+    """A transformers of a few files in an environment of this Python; where there is a torch, it is a trap."""
+
+    @pytest.fixture
+    def python(self, tmp_path: Path, unpacked: Callable[..., Path]) -> Path:
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "env")], check=True)
+        (site_packages,) = (tmp_path / "env").glob("lib/python*/site-packages")
+        shutil.copytree(unpacked(), site_packages, dirs_exist_ok=True)
+        return tmp_path / "env" / "bin" / "python"
+
+    @pytest.fixture
+    def unpatched(self, python: Path) -> Target:
+        return target_of(python=python)
+
+    @pytest.fixture
+    def patched(self, unpatched: Target) -> Target:
+        return apply(unpatched)
+
+    @pytest.fixture
+    def start_up(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+        """Makes every Python that starts run this first."""
+
+        def plant(code: str) -> None:
+            (tmp_path / "start-up").mkdir()
+            (tmp_path / "start-up" / "sitecustomize.py").write_text(code)
+            monkeypatch.setenv("PYTHONPATH", str(tmp_path / "start-up"))
+
+        return plant
+
+    @pytest.fixture
+    def trap(self, patched: Target) -> Callable[[str], Target]:
+        """The patched target with a torch that runs this when it is imported."""
+
+        def plant(code: str) -> Target:
+            (patched.site_packages / "torch").mkdir()
+            (patched.site_packages / "torch" / "__init__.py").write_text(code)
+            return replace(patched, torch="2.1.0")
+
+        return plant
+
+    def test_static_passes_on_a_patched_file(self, patched: Target) -> None:
+        before = files(patched)
+        result = proven(patched, static=True)
+        assert list(checks(result, "passed")) == ["source", "bytecode"]
+        assert len(result.checks) == 2
+        assert (result.error, result.device, result.state) == (None, None, State.PATCHED)
+        assert files(patched) == before
+
+    def test_static_fails_on_an_unpatched_file(self, unpatched: Target) -> None:
+        before = files(unpatched)
+        result = proven(unpatched, static=True)
+        assert list(checks(result, "failed")) == ["source"]
+        assert "body A (transformers 4.45.0 - 4.46.1)" in checks(result, "failed")["source"]
+        assert list(checks(result, "passed")) == ["bytecode"]
+        assert error(result) == ("verification-failed", 1)
+        assert result.error
+        assert "mps-patcher apply" in result.error.hint
+        assert files(unpatched) == before
+
+    def test_no_torch_leaves_the_running_checks_untold(self, patched: Target) -> None:
+        result = proven(patched)
+        assert list(checks(result, "passed")) == ["source", "bytecode"]
+        assert list(checks(result, "skipped")) == ["contract", "callers", "generate"]
+        assert error(result) == ("no-torch", 3)
+
+    def test_a_failure_weighs_more_than_no_torch(self, unpatched: Target) -> None:
+        result = proven(unpatched)
+        assert list(checks(result, "skipped")) == ["contract", "callers", "generate"]
+        assert error(result) == ("verification-failed", 1)
+
+    def test_no_interpreter_leaves_the_running_checks_untold(self, patched: Target) -> None:
+        folder = replace(target_of(site_packages=patched.site_packages), python=None)
+        result = proven(folder)
+        assert list(checks(result, "passed")) == ["source", "bytecode"]
+        assert list(checks(result, "skipped")) == ["contract", "callers", "generate"]
+        assert error(result) == ("no-interpreter", 3)
+        assert proven(folder, static=True).error is None
+
+    def test_an_edit_elsewhere_is_seen(self, patched: Target) -> None:
+        with edited(patched.site_packages / ISIN.file, "import inspect\n", "import inspect  # by hand\n"):
+            result = proven(patched, static=True)
+        assert checks(result, "failed") == {"source": "The file was edited since it was patched"}
+        assert error(result) == ("verification-failed", 1)
+        assert result.error
+        assert "mps-patcher apply" not in result.error.hint
+
+    def test_a_lost_back_up_is_told(self, patched: Target) -> None:
+        (backup,) = (path for path in (patched.dist_info / "mps-patcher").iterdir() if path.suffix != ".json")
+        backup.unlink()
+        assert "no good back-up" in checks(proven(patched, static=True), "passed")["source"]
+
+    @pytest.mark.parametrize("runs", [True, False], ids=["interpreter", "no interpreter"])
+    def test_stale_bytecode_is_seen(self, runs: bool, unpatched: Target) -> None:
+        source = unpatched.site_packages / ISIN.file
+        old = source.read_bytes()
+        patched = apply(unpatched)
+        with holding(source, old):
+            mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
+            pyc = py_compile.compile(str(source), doraise=True, invalidation_mode=mode)
+        result = proven(patched if runs else replace(patched, python=None), static=True)
+        assert list(checks(result, "passed")) == ["source"]
+        assert str(pyc) in checks(result, "failed")["bytecode"]
+        assert error(result) == ("verification-failed", 1)
+
+    def test_stale_bytecode_elsewhere_is_seen(
+        self, unpatched: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Planted after the patch, since `apply` looks there too."""
+        source, python = unpatched.site_packages / ISIN.file, str(unpatched.python)
+        old = source.read_bytes()
+        monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path / "prefix"))
+        patched = apply(unpatched)
+        with holding(source, old):
+            mode = "py_compile.PycInvalidationMode.UNCHECKED_HASH"
+            script = f"import py_compile, sys; py_compile.compile(sys.argv[1], invalidation_mode={mode})"
+            subprocess.run([python, "-c", script, str(source)], check=True)
+        assert str(tmp_path / "prefix") in checks(proven(patched, static=True), "failed")["bytecode"]
+        monkeypatch.delenv("PYTHONPYCACHEPREFIX")
+        assert proven(patched, static=True).error is None
+
+    def test_bytecode_of_another_python_is_not_guessed_at(
+        self, patched: Target, pythons: dict[tuple[int, int], Path]
+    ) -> None:
+        others = [python for version, python in pythons.items() if version != sys.version_info[:2]]
+        if not others:
+            pytest.skip("no other Python here")
+        source = patched.site_packages / ISIN.file
+        subprocess.run([str(others[0]), "-m", "py_compile", str(source)], check=True)
+        folder = replace(patched, python=None)
+        assert list(checks(proven(folder, static=True), "skipped")) == ["bytecode"]
+        assert error(proven(folder, static=True)) == ("bytecode-unproven", 3)
+        assert proven(patched, static=True).error is None
+
+    def test_a_copy_that_hides_it_is_seen(
+        self, patched: Target, unpacked: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        other = unpacked()
+        monkeypatch.setenv("PYTHONPATH", str(other))
+        failed = checks(proven(patched, static=True), "failed")
+        assert list(failed) == ["bytecode"]
+        assert str(other / ISIN.file) in failed["bytecode"]
+
+    def test_what_libraries_print_does_no_harm(
+        self, patched: Target, start_up: Callable[[str], None], capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        start_up('import os\nfor stream in (1, 2):\n    os.write(stream, b"\\xff{}\\n" * 300_000)\n')
+        assert proven(patched, static=True).error is None
+        assert tuple(capfd.readouterr()) == ("", "")
+
+    @pytest.mark.parametrize(
+        ("code", "how"),
+        [
+            ("import os; os._exit(7)", "the interpreter ended with status 7"),
+            ("import os; os.abort()", "the interpreter was killed by SIGABRT"),
+            ("raise ImportError('no libtorch')", "the interpreter ended with status 1: ImportError: no libtorch"),
+            (
+                "import os; os.write(2, b'\\xff last words\\n\\n'); os._exit(1)",
+                "status 1: \N{REPLACEMENT CHARACTER} last",
+            ),
+            ("import time; time.sleep(600)", "it was not done after 3 s"),
+            ("raise SystemExit(0)", "the self-test stopped"),
+        ],
+    )
+    def test_a_torch_that_ends_it_fails_the_first_check_of_torch(
+        self, code: str, how: str, trap: Callable[[str], Target]
+    ) -> None:
+        result = proven(trap(code), timeout=3)
+        assert list(checks(result, "passed")) == ["source", "bytecode"]
+        assert list(checks(result, "failed")) == ["contract"]
+        assert how in checks(result, "failed")["contract"]
+        assert checks(result, "skipped") == dict.fromkeys(("callers", "generate"), "contract came to no end")
+        assert error(result) == ("verification-failed", 1)
+
+    def test_an_interpreter_that_dies_at_once_fails_the_first_check(
+        self, patched: Target, start_up: Callable[[str], None]
+    ) -> None:
+        start_up("import os; os._exit(9)")
+        result = proven(replace(patched, torch="2.1.0"))
+        assert list(checks(result, "skipped")) == ["contract", "callers", "generate"]
+        assert checks(result, "failed") == {"bytecode": "the interpreter ended with status 9"}
+
+    def test_an_interpreter_that_is_gone_fails_the_first_check(self, patched: Target, tmp_path: Path) -> None:
+        result = proven(replace(patched, python=tmp_path / "gone"), static=True)
+        assert checks(result, "failed") == {
+            "bytecode": "the interpreter cannot be started: No such file or directory",
+        }
+
+    @pytest.fixture
+    def hanging_ended(self, start_up: Callable[[str], None], tmp_path: Path) -> Callable[[], bool]:
+        """Makes every Python hang, with a child that ignores signals; tells whether all of them came to an end."""
+        held = tmp_path / "held"
+        start_up(f"""if True:
+            import fcntl, signal, subprocess, sys, time
+            file = open({str(held)!r}, "w")
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.write("held"), file.flush()
+            ignore = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+            subprocess.Popen([sys.executable, "-S", "-c", ignore], pass_fds=[file.fileno()], env={{}})
+            time.sleep(600)
+        """)
+
+        def ended() -> bool:
+            assert held.read_text() == "held"
+            deadline = time.monotonic() + 5  # a killed process takes a moment to be gone
+            with held.open() as file:
+                while is_locked(file):
+                    if time.monotonic() > deadline:
+                        return False
+                    time.sleep(0.01)
+            return True
+
+        return ended
+
+    def test_what_hangs_is_ended_with_its_children(self, patched: Target, hanging_ended: Callable[[], bool]) -> None:
+        result = proven(patched, static=True, timeout=1.5)
+        assert checks(result, "failed") == {"bytecode": "it was not done after 1.5 s"}
+        assert hanging_ended()
+
+    def test_an_interrupt_ends_it_with_its_children(self, patched: Target, hanging_ended: Callable[[], bool]) -> None:
+        def interrupt(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        before = signal.signal(signal.SIGALRM, interrupt)
+        signal.setitimer(signal.ITIMER_REAL, 1.5)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                proven(patched, static=True)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        assert hanging_ended()
+
+    def test_it_runs_in_the_users_environment_less_what_would_help_torch(
+        self, trap: Callable[[str], Target], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seen = tmp_path / "seen.json"
+        monkeypatch.setenv("PYTORCH_ENABLE_MPS_FALLBACK", "1")
+        monkeypatch.setenv("OF_THE_USER", "kept")
+        proven(trap(f"import json, os, sys\njson.dump(dict(os.environ), open({str(seen)!r}, 'w'))\nsys.exit()"))
+        environ = json.loads(seen.read_text())
+        assert "PYTORCH_ENABLE_MPS_FALLBACK" not in environ
+        assert environ["OF_THE_USER"] == "kept"
+        assert environ["HF_HUB_OFFLINE"] == "1"
+
+    def test_a_release_without_the_function(self, unpacked: Callable[..., Path]) -> None:
+        target = target_of(site_packages=unpacked("5.1.0"))
+        assert error(proven(target, named=True)) == ("function-absent", 1)
+        result = proven(target)
+        assert (result.error, result.checks) == (None, ())
+        assert result.note == "There is nothing to verify."
+
+    def test_where_nothing_is_found_nothing_is_verified(self, tmp_path: Path) -> None:
+        options = Options(python=(), site_packages=(tmp_path,), under=())
+        (result,) = verify(find(options, os.environ, tmp_path), CATALOGUE, named=False, static=False)
+        assert error(result) == ("no-transformers", 3)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Target:
+    """A whole transformers 4.45.1, unpatched, beside a real torch."""
+    return target_of(python=throwaway(tmp_path_factory.mktemp("unpatched") / "env", "current"))
+
+
+@pytest.fixture(scope="module")
+def whole_patched(whole: Target, tmp_path_factory: pytest.TempPathFactory) -> Target:
+    """A copy of the other one, patched; its torch is links still."""
+    assert whole.python
+    prefix = tmp_path_factory.mktemp("patched") / "env"
+    shutil.copytree(whole.python.parent.parent, prefix, symlinks=True)
+    return apply(target_of(python=prefix / "bin" / "python"))
+
+
+class TestWithTorch:
+    """A real transformers 4.45.1 beside a real torch. Each full verification takes a while: there are few."""
+
+    def test_the_error_of_the_first_report_is_shown(self, whole: Target) -> None:
+        before = files(whole)
+        result = proven(whole, device="emulated", torch="2.1", timeout=300)
+        failed = checks(result, "failed")
+        assert list(failed) == ["source", "contract", "callers", "generate"]
+        assert "IndexError: tuple index out of range" in failed["generate"]
+        assert "transformers/pytorch_utils.py:" in failed["generate"]
+        assert error(result) == ("verification-failed", 1)
+        assert result.device
+        assert (result.device.kind, result.device.torch, result.device.macos) == ("emulated-mps", "2.1", "12.3")
+        assert files(whole) == before
+
+    def test_the_error_of_int64_on_an_old_macos_is_shown(self, whole: Target) -> None:
+        failed = checks(proven(whole, device="emulated", torch="2.6", macos="13", timeout=300), "failed")
+        assert list(failed) == ["source", "contract", "callers", "generate"]
+        assert INT64_ON_OLD_MACOS in failed["generate"]
+
+    @pytest.mark.parametrize(
+        ("rules", "told"),
+        [({}, ("2.13", "14")), ({"torch": "2.1", "macos": "13"}, ("2.1", "13"))],
+        ids=["own rules", "2.1 on 13"],
+    )
+    def test_a_patched_file_passes(self, rules: dict[str, Any], told: tuple[str, str], whole_patched: Target) -> None:
+        before = files(whole_patched)
+        result = proven(whole_patched, device="emulated", timeout=300, **rules)
+        assert list(checks(result, "passed")) == ALL
+        assert result.error is None
+        assert result.device
+        assert (result.device.kind, result.device.torch, result.device.macos) == ("emulated-mps", *told)
+        assert files(whole_patched) == before
+
+    def test_a_wrong_function_fails_every_check_of_it(self, whole_patched: Target) -> None:
+        """One that on MPS finds none of several values, and is right for all else."""
+        right = "device = devices[0]\n"
+        wrong = f"{right}    if isinstance(test_elements, torch.Tensor) and test_elements.numel() > 1:\n"
+        wrong += "        return torch.zeros_like(elements, dtype=torch.bool)\n"
+        with edited(whole_patched.site_packages / ISIN.file, right, wrong):
+            result = proven(whole_patched, device="emulated", timeout=300)
+        failed = checks(result, "failed")
+        assert list(failed) == ["source", "contract", "callers", "generate"]
+        assert "values differ" in failed["contract"]
+        assert "several end tokens: other tokens than on the CPU" in failed["generate"]
+
+    def test_a_caller_with_another_function_is_named(self, whole_patched: Target) -> None:
+        """Only the modules are asked: what they then do with it is not."""
+        caller = whole_patched.site_packages / "transformers" / "generation" / "stopping_criteria.py"
+        with edited(caller, "\nlogger = ", "\nisin_mps_friendly = torch.isin\nlogger = "):
+            result = proven(whole_patched, device="emulated", timeout=300)
+        failed = checks(result, "failed")
+        assert failed["callers"].startswith("1 of ")
+        assert failed["callers"].endswith(": transformers.generation.stopping_criteria")
+        assert "contract" not in failed
+
+    @pytest.mark.skipif(sys.platform == "darwin", reason="there may be a real one here")
+    def test_a_device_that_is_not_here_cannot_be_told_of(self, whole_patched: Target, whole: Target) -> None:
+        for target in (whole_patched, whole):
+            result = proven(target, device="mps")
+            assert error(result) == ("no-device", 3)
+            assert list(checks(result, "skipped")) == ["contract", "callers", "generate"]
+            assert result.device is None
+
+    def test_a_torch_without_rules_cannot_be_told_of(self, whole_patched: Target) -> None:
+        result = proven(whole_patched, device="emulated", torch="1.5")
+        assert error(result) == ("torch-refused", 3)
+        assert result.error
+        assert result.error.message == "The rules of torch 1.5 are not known, those of 2.0 and later are."
+        assert list(checks(result, "skipped")) == ["contract", "callers", "generate"]
