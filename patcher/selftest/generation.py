@@ -24,7 +24,7 @@ def runs() -> List[Run]:
     """Each strategy with batches of 1 and 3, with and without mask and pad token, with one and several end tokens."""
     strategies: List[Tuple[str, Dict[str, Any]]] = [
         ("greedy", {"do_sample": False, "top_k": None}),
-        ("sampling", {"do_sample": True, "top_k": 20}),
+        ("sampling", {"do_sample": True, "top_k": 10}),
         ("beam search", {"do_sample": False, "top_k": None, "num_beams": 3}),
     ]
     inputs: List[Tuple[str, bool, Dict[str, Any]]] = [
