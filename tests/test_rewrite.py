@@ -394,9 +394,10 @@ def test_what_is_no_python_is_refused(broken: bytes, parts_a: Parts) -> None:
 def test_a_sum_too_long_for_some_pythons_is_left_or_refused(parts_a: Parts) -> None:
     source = b"".join(parts_a) + b"x = 1" + b"+1" * 100_000
     try:
-        assert recognise(source, PATCH).state is State.UNPATCHED  # 3.10
-    except PatcherError as error:
-        assert error.code == "unparsable-source"
+        found = recognise(source, PATCH).state
+    except PatcherError:
+        return
+    assert found is State.UNPATCHED
 
 
 @pytest.mark.parametrize(
