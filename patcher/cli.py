@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -52,6 +53,8 @@ class Boundary(click.Group):
             with contextlib.suppress(AttributeError):  # None, or a stand-in that does not know how
                 stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
         manner = Manner()
+        with contextlib.suppress(ValueError):  # not the main thread
+            signal.signal(signal.SIGTERM, signal.default_int_handler)  # put back and clean up, as after Ctrl-C
         try:
             settings = {**extra, "standalone_mode": False, "obj": manner}
             code = super().main(arguments, prog_name or "mps-patcher", **settings)
@@ -217,5 +220,6 @@ def code_of(result: Result, check: bool) -> int:
         return result.error.exit_code
     if any(test.status == "failed" for test in result.checks):
         return 1
-    fine = result.state in (State.PATCHED, State.ABSENT) or (result.need is not None and not result.need.needed)
+    spared = result.state is State.ABSENT if result.need is None else not result.need.needed
+    fine = result.state is State.PATCHED or spared
     return 4 if check and not fine else 0

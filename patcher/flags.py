@@ -100,7 +100,16 @@ def targeting(function: Callable[..., int]) -> Callable[..., int]:
 
 
 def _places(name: str, metavar: str, text: str) -> Callable[[Function], Function]:
-    return click.option(name, multiple=True, type=click.Path(path_type=Path), metavar=metavar, help=text)
+    return click.option(name, multiple=True, type=_Place(path_type=Path), metavar=metavar, help=text)
+
+
+class _Place(click.Path):
+    """A path that is one: an empty value, as of an unset variable, would mean the current folder."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        if not str(value):
+            self.fail("the path is empty.", parameter, context)
+        return super().convert(value, parameter, context)
 
 
 def changing(function: Function) -> Function:

@@ -24,6 +24,7 @@ RUNNING = ("contract", "callers", "generate")
 """The checks that need torch."""
 UNAVAILABLE = {
     "no-device": "Run this on a Mac with an Apple GPU, or ask for --device emulated.",
+    "no-rules": "Ask for another --torch or --macos.",
     "torch-refused": "Ask for the rules of another --torch, or install that torch.",
 }
 """What to do when the self-test has no device to run on, by its word for that."""
@@ -101,21 +102,32 @@ def _source(result: Result, patch: Patch) -> Check:
 
 
 def _report(target: Target, patch: Patch, wanted: Wanted) -> Report:
+    source = target.site_packages / patch.file
     if target.python is None:
         error = None if wanted.static else CannotTell(
             "no-interpreter",
             "No interpreter here runs this target, so only source and bytecode could be checked.",
             "Name one with --python, or ask for these two with --static.",
         )  # fmt: skip
-        return _without_torch(_bytecode(target.site_packages / patch.file), wanted, error)
+        return _without_torch(_bytecode(source), wanted, error)
     if wanted.static or target.torch is None:
         error = None if wanted.static else CannotTell(
             "no-torch",
             "The target holds no torch, so only source and bytecode could be checked.",
             "Install torch beside transformers, or ask for these two with --static.",
         )  # fmt: skip
-        return _without_torch(_selftest(target, patch, replace(wanted, static=True)).checks, wanted, error)
-    return _selftest(target, patch, wanted)
+        return _without_torch(
+            _with_files(_selftest(target, patch, replace(wanted, static=True)), source).checks, wanted, error
+        )
+    return _with_files(_selftest(target, patch, wanted), source)
+
+
+def _with_files(report: Report, source: Path) -> Report:
+    """The report, less a bytecode check that passed although other bytecode, as of `python -OO`, is stale."""
+    (files,) = _bytecode(source)
+    if files.status != "failed":
+        return report
+    return replace(report, checks=tuple(files if check.name == files.name else check for check in report.checks))
 
 
 def _without_torch(checks: tuple[Check, ...], wanted: Wanted, error: PatcherError | None) -> Report:

@@ -473,3 +473,11 @@ def test_verify_gets_what_was_asked(monkeypatch: pytest.MonkeyPatch, place: Path
 def test_click_is_met_only_at_the_edge() -> None:
     assert isinstance(cli.main, click.Group)
     assert set(cli.main.commands) == set(COMMANDS)
+
+
+@pytest.mark.parametrize("option", ["--python", "--site-packages", "--under"])
+def test_an_empty_place_is_refused(option: str) -> None:
+    """As of an unset variable in a build script: it must not mean the current folder."""
+    result = run("status", option, "")
+    assert result.exit_code == 2
+    assert "the path is empty" in result.stderr

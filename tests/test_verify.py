@@ -206,13 +206,14 @@ class TestWithoutTorch:
         assert "no good back-up" in checks(proven(patched, static=True), "passed")["source"]
 
     @pytest.mark.parametrize("runs", [True, False], ids=["interpreter", "no interpreter"])
-    def test_stale_bytecode_is_seen(self, runs: bool, unpatched: Target) -> None:
+    @pytest.mark.parametrize("optimize", [-1, 2], ids=["python", "python -OO"])
+    def test_stale_bytecode_is_seen(self, optimize: int, runs: bool, unpatched: Target) -> None:
         source = unpatched.site_packages / ISIN.file
         old = source.read_bytes()
         patched = apply(unpatched)
         with holding(source, old):
             mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
-            pyc = py_compile.compile(str(source), doraise=True, invalidation_mode=mode)
+            pyc = py_compile.compile(str(source), doraise=True, invalidation_mode=mode, optimize=optimize)
         result = proven(patched if runs else replace(patched, python=None), static=True)
         assert list(checks(result, "passed")) == ["source"]
         assert str(pyc) in checks(result, "failed")["bytecode"]

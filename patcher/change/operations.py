@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
+from patcher import freshness
+from patcher.change import bytecode
 from patcher.change.files import Image, digest
 from patcher.change.plan import Plan, to_apply, to_revert
 from patcher.change.scene import Place, Scene, judge, opened, read
@@ -118,6 +120,9 @@ def _changing(plan: Callable[[Place, Scene, Need], Plan], *, dry_run: bool, diff
     def work(place: Place, scene: Scene, found: Result) -> Result:
         todo = plan(place, scene, found.need or place.patch.need(place.target.version, place.target.torch))
         if todo.wanted is None:
+            if found.state is State.PATCHED and not dry_run and freshness.stale(found.file):
+                bytecode.remove(place.home, place.name, place.caches)
+                return replace(found, changed=True, note="Already patched; removed bytecode that would run instead.")
             return replace(found, note=todo.note)
         new = todo.wanted.source.data
         shown = replace(found, after=digest(new), diff=_diff(place, scene.source.data, new) if diff else None)
@@ -169,6 +174,8 @@ def _remark(scene: Scene, state: State | None) -> str | None:
         return "A run was cut off: the next apply or revert repairs it."
     if state is State.PATCHED:
         return None if scene.backup else "There is no good back-up: revert cannot undo it."
+    if scene.entry and scene.sha == scene.entry.after:
+        return "It was patched by another version of mps-patcher: revert, then apply."
     if scene.entry and state is State.MODIFIED:
         return "The file was edited since it was patched."
     return f"{scene.recognition.detail}."

@@ -37,6 +37,9 @@ def to_apply(place: Place, scene: Scene, *, needed: bool, force: bool) -> Plan:
     if not needed:
         return Plan(wanted=_cleaned(place, scene), note="Not needed here, so nothing was patched.")
     entry = scene.entry
+    if entry and scene.sha == entry.after:
+        cause = f"{place.home.path / place.name} was patched by another version of mps-patcher."
+        raise PatcherError("other-version", cause, "Take that back first: mps-patcher revert, then mps-patcher apply.")
     if scene.recognition.state is State.MODIFIED and entry and scene.sha != entry.before and not force:
         raise _edited(place, "apply --force puts our body in all the same; it keeps the original beside the file.")
     # An intent that names this very content was agreed to when it was written down.
@@ -152,7 +155,7 @@ def _cleaned(place: Place, scene: Scene) -> Wanted | None:
 
 def _replaced(scene: Scene) -> bool:
     """Whether an installer put a file of its own there since, which the ledger knows nothing of."""
-    return scene.recognition.state in (State.UNPATCHED, State.ABSENT)
+    return scene.recognition.state is State.UNPATCHED
 
 
 def _forgotten(place: Place, scene: Scene) -> Wanted:

@@ -141,7 +141,7 @@ def judge(scene: Scene, place: Place) -> State:
         return State.INTERRUPTED
     if scene.sha == entry.after and body is State.PATCHED:
         return State.PATCHED if settled(scene, place) else State.INTERRUPTED
-    return body if body in (State.UNPATCHED, State.ABSENT) else State.MODIFIED
+    return body if body is State.UNPATCHED else State.MODIFIED
 
 
 def settled(scene: Scene, place: Place) -> bool:

@@ -18,6 +18,10 @@ class Unavailable(Exception):
     """The asked-for device is not here."""
 
 
+class NoRules(Exception):
+    """There are no rules of that torch on that macOS."""
+
+
 class Device(NamedTuple):
     """What the checks run on. `rules` is None for the real one."""
 
@@ -52,6 +56,7 @@ def choose(kind: str, torch_version: Optional[str], macos: Optional[str]) -> Dev
 
     Raises:
         Unavailable: the real device was asked for and is not here.
+        NoRules: that torch is newer than all that is known, or does not run on that macOS.
     """
     torch.set_num_threads(1)  # the models are too small to share out, and the machine may be busy
     real = torch.backends.mps.is_available()
@@ -60,7 +65,13 @@ def choose(kind: str, torch_version: Optional[str], macos: Optional[str]) -> Dev
     if real and kind != "emulated" and not (torch_version or macos):
         return Device("mps", torch.__version__, platform.mac_ver()[0], None)
     release = mps_rules.parse(torch_version or torch.__version__)
-    system = mps_rules.parse(macos) if macos else mps_rules.oldest_macos(release)
+    oldest = mps_rules.oldest_macos(release)
+    system = mps_rules.parse(macos) if macos else oldest
+    if torch_version and release > max(mps_rules.NEWEST_TORCH, mps_rules.parse(torch.__version__)):
+        raise NoRules("No rules are known of a torch %s" % torch_version)
+    if system < oldest:
+        needed = (mps_rules.show(release), mps_rules.show(oldest))
+        raise NoRules("torch %s needs macOS %s or newer" % needed)
     return Device("emulated-mps", mps_rules.show(release), mps_rules.show(system), mps_rules.Rules(release, system))
 
 

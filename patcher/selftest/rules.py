@@ -26,6 +26,8 @@ NOT_IMPLEMENTED = {
     "running natively on MPS.",
 }
 
+NEWEST_TORCH: Version = (2, 13)  # the newest release that the evidence was gathered for
+
 MISSING_BEFORE: Dict[str, Version] = {
     # [B] no symbol of these kernels in earlier wheels
     "aten::sort": (2, 2),

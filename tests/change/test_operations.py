@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import py_compile
 import re
 import shutil
 import subprocess
@@ -637,3 +639,41 @@ def test_a_source_of_the_same_size_gets_another_second(it: Any) -> None:
     new = it.source.stat()
     assert new.st_size == old.st_size
     assert int(new.st_mtime) > int(old.st_mtime)
+
+
+def test_a_file_that_another_version_patched_is_taken_back_first(it: Any) -> None:
+    """A body of ours that is not today's: in words, and never the back-up of a back-up."""
+    original = it.snapshot()
+    older = replace(PATCH, replacement=it.target.site_packages.parent / "older.py")
+    older.replacement.write_text(PATCH.replacement.read_text().replace("2**20", "2**19"))
+    operations.apply((it.target,), (older,), named=True)
+    seen, tried = it.status(), it.apply(force=True)
+    assert seen.state is State.MODIFIED
+    assert seen.note == "It was patched by another version of mps-patcher: revert, then apply."
+    assert tried.error.code == "other-version"
+    assert it.revert().error is None
+    assert it.snapshot() == original
+
+
+def test_a_patched_file_that_lost_the_function_was_edited(it: Any) -> None:
+    it.apply()
+    it.source.write_bytes(b"")
+    assert it.status().state is State.MODIFIED
+    assert it.revert().error.code == "edited-file"
+    assert it.ours.exists()
+    assert it.revert(force=True).error is None
+    assert it.status().state is State.UNPATCHED
+
+
+def test_stale_bytecode_of_a_patched_file_goes(it: Any) -> None:
+    """As when a build layer brings old bytecode back: unchecked, so that Python would run it."""
+    cached = Path(importlib.util.cache_from_source(str(it.source)))
+    py_compile.compile(str(it.source), str(cached), invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    stale = cached.read_bytes()
+    it.apply()
+    cached.write_bytes(stale)
+    assert it.apply(dry_run=True).changed is False
+    assert cached.exists()
+    assert it.apply().changed is True
+    assert not cached.exists()
+    assert it.apply().changed is False

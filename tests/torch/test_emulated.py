@@ -233,6 +233,9 @@ def test_the_choice_of_a_device() -> None:
     assert chosen.rules == Rules((2, 6), (13, 0))
     installed = parse(torch.__version__)
     assert device.choose("emulated", None, None).rules == Rules(installed, oldest_macos(installed))
+    for torch_version, macos in (("9.9", None), ("2.9", "13"), ("2.6", "12.3")):
+        with pytest.raises(device.NoRules):
+            device.choose("emulated", torch_version, macos)
     if not torch.backends.mps.is_available():
         with pytest.raises(device.Unavailable, match="no MPS device"):
             device.choose("mps", None, None)

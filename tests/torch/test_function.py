@@ -20,7 +20,6 @@ from patches import CATALOGUE
 from patches.isin_mps_friendly.contract import reference
 from patches.isin_mps_friendly.replacement import isin_mps_friendly
 
-TRACES_WHOLE = hasattr(torch, "compiler") and hasattr(torch.compiler, "is_compiling")
 View = Callable[[torch.Tensor], torch.Tensor]
 REPLACEMENT = next(patch.replacement for patch in CATALOGUE if patch.name == "isin_mps_friendly")
 INTEGERS = [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64]
@@ -203,7 +202,7 @@ def test_is_traced_whole(tmp_path: Path, elements: torch.Tensor, tests: torch.Te
     names: dict[str, object] = {}
     exec(traced, names)  # noqa: S102 - our own code
     torch._dynamo.reset()
-    whole = torch.compile(names["isin_mps_friendly"], backend="eager", fullgraph=TRACES_WHOLE, dynamic=dynamic)  # type: ignore[call-overload]
+    whole = torch.compile(names["isin_mps_friendly"], backend="eager", fullgraph=True, dynamic=dynamic)  # type: ignore[call-overload]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the compiler's own
         assert torch.equal(whole(elements, tests), torch.isin(elements, tests))
