@@ -45,4 +45,6 @@ def _is_cache(folder: Path, subfolders: list[str], files: list[str]) -> bool:
 
 def _holds_install(folder: Path, names: list[str]) -> bool:
     found = metadata.marks(names)
-    return bool(found.regular or found.editable or (found.legacy and folder.name.endswith("-packages")))
+    # Elsewhere a folder of that name is some other package's part, and an egg-info that of a source tree
+    within = folder.name.endswith("-packages") and (found.legacy or (folder / metadata.NAME / "__init__.py").exists())
+    return bool(found.regular or found.editable or within)

@@ -38,3 +38,11 @@ def test_package_caches_are_left_alone(tmp_path: Path) -> None:
     for name in ("CACHEDIR.TAG", "pyvenv.cfg"):  # uv tags the environments that it makes, too
         (tmp_path / "venv" / name).write_text("")
     assert walk.below(tmp_path).folders == (kept,)
+
+
+def test_files_without_metadata_are_an_install_that_is_not_sound(tmp_path: Path) -> None:
+    """In site-packages; `onnxruntime/transformers`, say, is another package's part."""
+    for parent in ("venv/lib/python3.11/site-packages", "venv/lib/python3.11/site-packages/onnxruntime"):
+        (tmp_path / parent / "transformers").mkdir(parents=True)
+        (tmp_path / parent / "transformers" / "__init__.py").touch()
+    assert walk.below(tmp_path).folders == (tmp_path / "venv" / "lib" / "python3.11" / "site-packages",)
