@@ -74,8 +74,9 @@ def isin_mps_friendly(elements: torch.Tensor, test_elements: torch.Tensor | int)
         parts = torch.split(operand, rows) if rows else torch.unbind(operand)
         return [piece for part in parts for piece in split(part, size)]
 
-    # `torch.compile` cannot trace `storage_offset`; this is `torch.compiler.is_compiling` for torch before 2.3 too
-    tracing = getattr(torch._utils, "is_compiling", bool)()
+    # `torch.compile` cannot trace `storage_offset`. What tells that it traces is `torch._utils`' before torch 2.3
+    public = hasattr(torch, "compiler") and hasattr(torch.compiler, "is_compiling")
+    tracing = torch.compiler.is_compiling() if public else getattr(torch._utils, "is_compiling", bool)()
 
     def fresh(operand: torch.Tensor) -> torch.Tensor:
         # MPS has misread views in several releases: compare memory that begins at its buffer and has no gaps
