@@ -45,7 +45,7 @@ def isin_mps_friendly(elements: torch.Tensor, test_elements: torch.Tensor | int)
     if elements.numel() == 0 or tests.numel() == 0:
         return torch.full(elements.shape, False, dtype=torch.bool, device=device)
 
-    # From 10 values on `torch.isin` sorts instead of comparing, and promotes scalars as if they were vectors
+    # For a scalar `torch.isin` sorts from 10 values on instead of comparing, and promotes it as if it were a vector
     sorts = tests.numel() >= 10
 
     def one(operand: torch.Tensor) -> torch.Tensor:
