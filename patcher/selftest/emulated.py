@@ -15,6 +15,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_map
 
+from .events import emulated_events
 from .rules import TWO_DEVICES, Refusal, Rules
 
 DEVICE = torch.device("mps:0")
@@ -177,7 +178,18 @@ def _no_numpy(*_: Any, **__: Any) -> Any:
     )
 
 
+def _show(tensor: torch.Tensor) -> str:
+    return repr(to_cpu(tensor).detach())[:-1] + ", device='mps:0')"
+
+
+def _format(tensor: torch.Tensor, how: str) -> str:
+    """As torch does for a tensor that is no subclass: a scalar is shown as its number."""
+    return format(to_cpu(tensor).item(), how) if tensor.ndim == 0 else format(_show(tensor), how)
+
+
 _LEAVING: Dict[Any, Any] = {
+    torch.Tensor.__repr__: lambda x, **_: _show(x),
+    torch.Tensor.__format__: _format,
     torch.Tensor.cpu: lambda x, *_, **__: to_cpu(x),
     torch.Tensor.tolist: lambda x: to_cpu(x).tolist(),
     torch.Tensor.numpy: _no_numpy,
@@ -212,7 +224,7 @@ def emulated(rules: Rules) -> Iterator[None]:
     # Module.to() would otherwise keep each Parameter and change its data, and the Parameter would still say `cpu`
     future.set_overwrite_module_params_on_conversion(True)
     try:
-        with _DeviceMode():
+        with _DeviceMode(), emulated_events():
             yield
     finally:
         _State.rules = before[0]

@@ -239,3 +239,26 @@ def test_the_choice_of_a_device() -> None:
     if not torch.backends.mps.is_available():
         with pytest.raises(device.Unavailable, match="no MPS device"):
             device.choose("mps", None, None)
+
+
+def test_it_prints_as_what_it_is(mps: Mps) -> None:
+    with mps(*OLD):
+        tensor = torch.tensor([1, 2], device="mps")
+        assert repr(tensor) == str(tensor) == "tensor([1, 2], device='mps:0')"
+        assert f"{tensor[0]:03d} {tensor}" == "001 tensor([1, 2], device='mps:0')"
+
+
+@pytest.mark.skipif(not hasattr(torch, "Event"), reason="this torch has no events")
+def test_its_events_have_happened(mps: Mps) -> None:
+    real = torch.Event
+    with mps(*NEW):
+        for event in (torch.Event("mps"), torch.Event(torch.device("mps"))):
+            event.record()
+            event.wait()
+            event.synchronize()
+            assert event.query()
+            assert event.device == torch.device("mps:0")
+        with mps(*NEW):
+            assert torch.Event("mps").query()
+        assert torch.Event("mps").query()
+    assert torch.Event is real
