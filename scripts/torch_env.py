@@ -5,11 +5,16 @@
 
 The environments lie outside the checkout, in $MPS_PATCHER_CACHE or ~/.cache/mps-patcher, and are shared by all
 checkouts: never change one. SEED_PYTHON and TORCH_PYTHON name the interpreters to make them with.
+
+`throwaway` makes one that may be changed, with any release of transformers. Where that release demands other packages
+than the environment holds, they come from a layer: a folder beside the environments, made once for all releases that
+lack the same.
 """
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shutil
 import subprocess
@@ -19,6 +24,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from zipfile import ZipFile
 
 PROBE = "import ensurepip, venv, sys; print(*sys.version_info[:2])"
 NO_PYTHON = """\
@@ -39,8 +45,22 @@ class Recipe:
     target: str
 
 
+# Run by the cached environment: which of the wheel's requirements it does not meet, and all that it holds.
+LACKING = """
+import json, sys
+from importlib.metadata import distributions
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name as name_of
+held = {name_of(one.metadata["Name"]): one.version for one in distributions()}
+asked = [one for one in map(Requirement, json.load(sys.stdin)) if not one.marker or one.marker.evaluate({"extra": ""})]
+lacking = {name_of(one.name): str(one) for one in asked
+           if not one.specifier.contains(held.get(name_of(one.name), "0.dev0"), prereleases=True)
+           or name_of(one.name) not in held}
+print(json.dumps([sorted(lacking.values()), [f"{name}=={held[name]}" for name in sorted({*held} - {*lacking})]]))
+"""
+
 # What a throwaway environment does not link in: it has its own, or none.
-OWN = ("transformers", "pip", "__pycache__")
+OWN = ("transformers", "pip", "__pycache__", "bin")
 TESTING = ("pytest>=8.2", "hypothesis>=6.100")
 RECIPES = {
     "current": Recipe(
@@ -143,21 +163,77 @@ def wheel(version: str) -> Path:
     return cached
 
 
-def throwaway(folder: Path, name: str) -> Path:
-    """The interpreter of a new environment whose transformers may be changed.
+def requirements(archive: Path) -> list[str]:
+    """What the wheel's METADATA demands, extras too."""
+    with ZipFile(archive) as opened:
+        (metadata,) = (name for name in opened.namelist() if name.endswith(".dist-info/METADATA"))
+        lines = opened.read(metadata).decode().splitlines()
+    return [line.partition(":")[2].strip() for line in lines if line.startswith("Requires-Dist:")]
 
-    torch and what it needs are links into the cached environment; transformers is installed by pip, as from a registry.
+
+def layer(cached: Path, archive: Path) -> Path | None:
+    """The folder with the packages that the wheel demands and the cached environment does not hold; None if none.
+
+    What the environment holds and the wheel accepts stays as it is, so one layer does for all that lack the same.
     """
-    cached = ensure(name)
+    asked = json.dumps(requirements(archive))
+    answer = subprocess.run([str(cached), "-c", LACKING], input=asked, capture_output=True, text=True, check=True)
+    lacking, held = json.loads(answer.stdout)
+    if not lacking:
+        return None
+    key = sha256(repr((lacking, str(cached))).encode()).hexdigest()[:8]
+    folder = cache() / "layers" / f"{cached.parent.parent.name}-{key}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(folder.name + ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            fill(folder, cached, (lacking, held), lock.fileno())
+    return folder
+
+
+def fill(folder: Path, cached: Path, wanted: tuple[list[str], list[str]], lock: int) -> None:
+    """Installs what is lacking, and what that needs, beside `folder`, and renames it in when it is complete."""
+    lacking, held = wanted
+    print(f"making {folder}: {', '.join(lacking)}", file=sys.stderr)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        constraints, target, empty = Path(scratch, "constraints"), Path(scratch, "layer"), Path(scratch, "empty")
+        constraints.write_text("\n".join(held))
+        call([str(cached), "-m", "venv", "--without-pip", str(empty)], lock)  # pip warns of what it finds beside it
+        options = ["--only-binary=:all:", "--constraint", str(constraints), "--target", str(target)]
+        call([*pip(cached), "--python", str(empty / "bin" / "python"), "install", *options, *lacking], lock)
+        target.replace(folder)
+
+
+def link(site_packages: Path, entries: Path, *, replaced: Path | None = None) -> None:
+    """Links all packages of a folder into another, but those that `replaced` has a version of."""
+    others = {name_in(entry) for entry in replaced.iterdir()} if replaced else set()
+    for entry in entries.iterdir():
+        if not entry.name.startswith(OWN) and name_in(entry) not in others:
+            (site_packages / entry.name).symlink_to(entry)
+
+
+def name_in(entry: Path) -> str:
+    """'tokenizers-0.20.3.dist-info' as 'tokenizers.dist-info', whatever the version; other names as they are."""
+    return entry.name.partition("-")[0] + ".dist-info" if entry.suffix == ".dist-info" else entry.name
+
+
+def throwaway(folder: Path, name: str, version: str = "4.45.1") -> Path:
+    """The interpreter of a new environment whose transformers, of any version, may be changed.
+
+    torch and what it needs are links into the cached environment, and so are the packages that this transformers
+    demands; transformers is installed by pip, as from a registry.
+    """
+    cached, archive = ensure(name), wheel(version)
+    more = layer(cached, archive)
     call([str(cached), "-m", "venv", "--without-pip", str(folder)])
     (theirs,) = cached.parent.parent.glob("lib/python*/site-packages")
     (ours,) = folder.glob("lib/python*/site-packages")
-    for entry in theirs.iterdir():
-        if not entry.name.startswith(OWN):
-            (ours / entry.name).symlink_to(entry)
+    link(ours, theirs, replaced=more)
+    if more:
+        link(ours, more)
     python = folder / "bin" / "python"
-    local = ["--no-deps", "--no-index", "--find-links", str(wheel("4.45.1").parent)]
-    call([*pip(cached), "--python", str(python), "install", *local, "transformers==4.45.1"])
+    local = ["--no-deps", "--no-index", "--find-links", str(archive.parent)]
+    call([*pip(cached), "--python", str(python), "install", *local, f"transformers=={version}"])
     return python
 
 

@@ -82,12 +82,12 @@ def seed_python() -> Path:
 
 
 @pytest.fixture
-def throwaway_env(tmp_path: Path) -> Callable[[str], Path]:
-    """`throwaway_env("seed")` is the interpreter of a new environment whose transformers may be changed.
+def throwaway_env(tmp_path: Path) -> Callable[..., Path]:
+    """`throwaway_env("seed", "4.45.1")` is the interpreter of a new environment whose transformers may be changed.
 
     Its torch, of `current` or `seed`, is linked in: never change that.
     """
-    return lambda name: throwaway(tmp_path / name, name)
+    return lambda name, version="4.45.1": throwaway(tmp_path / f"{name}-{version}", name, version)
 
 
 @pytest.fixture(scope="session")
