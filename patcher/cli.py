@@ -122,7 +122,7 @@ def main() -> None:
 def status(request: Request, check: bool) -> int:
     """Say what state each patch is in, and whether the target needs it."""
     patches = chosen(request)
-    return finish("status", request, operations.status(targets(request), patches, named=bool(request.names)), check)
+    return finish("status", request, operations.status(targets(request), patches, catalogue=CATALOGUE), check)
 
 
 @main.command()
@@ -130,8 +130,10 @@ def status(request: Request, check: bool) -> int:
 @targeting
 def apply(request: Request, dry_run: bool, diff: bool, force: bool) -> int:
     """Patch what needs it; on a patched target do nothing."""
-    settings = {"named": bool(request.names), "dry_run": dry_run, "diff": diff, "force": force}
-    return finish("apply", request, operations.apply(targets(request), chosen(request), **settings))
+    settings = {"dry_run": dry_run, "diff": diff, "force": force, "named": bool(request.names)}
+    return finish(
+        "apply", request, operations.apply(targets(request), chosen(request), catalogue=CATALOGUE, **settings)
+    )
 
 
 @main.command("verify")
@@ -146,9 +148,8 @@ def verify_(request: Request, static: bool, **asked: Any) -> int:
     patches = chosen(request)
     announce(click.get_current_context().ensure_object(Manner), static)
     asked["device"] = asked["device"] or "auto"
-    return finish(
-        "verify", request, verify.verify(targets(request), patches, named=bool(request.names), static=static, **asked)
-    )
+    asked |= {"catalogue": CATALOGUE, "named": bool(request.names), "static": static}
+    return finish("verify", request, verify.verify(targets(request), patches, **asked))
 
 
 @main.command()
@@ -156,8 +157,10 @@ def verify_(request: Request, static: bool, **asked: Any) -> int:
 @targeting
 def revert(request: Request, dry_run: bool, diff: bool, force: bool) -> int:
     """Put back the original bytes; do nothing where none are due."""
-    settings = {"named": bool(request.names), "dry_run": dry_run, "diff": diff, "force": force}
-    return finish("revert", request, operations.revert(targets(request), chosen(request), **settings))
+    settings = {"dry_run": dry_run, "diff": diff, "force": force}
+    return finish(
+        "revert", request, operations.revert(targets(request), chosen(request), catalogue=CATALOGUE, **settings)
+    )
 
 
 def chosen(request: Request) -> tuple[Patch, ...]:
@@ -188,6 +191,8 @@ def check_testing(static: bool, device: str | None, torch: str | None, macos: st
 
 def finish(command: str, request: Request, results: tuple[Result, ...], check: bool = False) -> int:
     """Tells of the results, and returns the exit code."""
+    if command != "status" and not request.names:
+        results = concerned(results)
     code = worst(results, check)
     manner = click.get_current_context().ensure_object(Manner)
     if manner.json:
@@ -201,6 +206,17 @@ def finish(command: str, request: Request, results: tuple[Result, ...], check: b
         say(report.diffs(results), manner)
     say(report.failures(results), manner, err=True)
     return code
+
+
+def concerned(results: tuple[Result, ...]) -> tuple[Result, ...]:
+    """The results, less those of patches that a target has nothing for and does not need, where it has others."""
+
+    def idle(result: Result) -> bool:
+        needed = result.need is not None and result.need.needed
+        return result.state is State.ABSENT and not (needed or result.changed or result.error)
+
+    busy = {result.target for result in results if not idle(result)}
+    return tuple(result for result in results if not idle(result) or result.target not in busy)
 
 
 def announce(manner: Manner, static: bool) -> None:

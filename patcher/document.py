@@ -29,6 +29,9 @@ def _result(result: Result, *, verifying: bool) -> dict[str, object]:
         "state": result.state.value if result.state else None,
         "changed": result.changed,
         "sha256": {"before": result.before, "after": result.after},
+        "files": [
+            {"path": str(file.path), "sha256": {"before": file.before, "after": file.after}} for file in result.files
+        ],
         "need": {"needed": result.need.needed, "reason": result.need.reason} if result.need else None,
         "note": result.note,
         "diff": result.diff,

@@ -17,6 +17,8 @@ class State(str, Enum):
     """A known defective body is there."""
     PATCHED = "patched"
     """Our body is there, and the file is as we left it."""
+    OUTDATED = "outdated"
+    """The work of another version of this tool is there, as it left it; apply brings it up to date."""
     MODIFIED = "modified"
     """An unknown body is there, or the file was edited since we patched it."""
     ABSENT = "absent"
@@ -45,7 +47,7 @@ class Need:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patch:
-    """One entry of the catalogue: one function of one file of transformers."""
+    """One entry of the catalogue: what a `FunctionPatch` and a `CallsPatch` have in common."""
 
     name: str
     summary: str
@@ -53,17 +55,42 @@ class Patch:
     links: tuple[str, ...]
     """The reports and pull requests that tell of the defect."""
     file: PurePosixPath
-    """The patched file, relative to site-packages."""
+    """The file that holds the function, relative to site-packages."""
     function: str
     """The qualified name of the function in that file."""
+    need: Callable[[str, str | None, int], Need]
+    """(transformers version, torch version or None, number of files that the patch is about) -> whether and why."""
+    requires: tuple[Patch, ...] = ()
+    """The patches that this one calls: applied before it, taken back after it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionPatch(Patch):
+    """One function of one file: its body is replaced, or the function is added where a release has none."""
+
     replacement: Path
     """A Python file with the right function, under the same name, at its top level."""
     known: tuple[KnownBody, ...]
     """The defective bodies that the replacement is known to replace."""
+    former: tuple[KnownBody, ...] = ()
+    """Replacements of earlier versions of this tool."""
+    without: Callable[[str], bool]
+    """Whether a release of transformers is known to have no such function, so that it is to be added."""
     contract: Path
     """A Python file of cases that the self-test runs inside the target's interpreter."""
-    need: Callable[[str, str | None], Need]
-    """(transformers version, torch version or None) -> whether and why the patch is needed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallsPatch(Patch):
+    """Every call of `callee` in a package goes through `function` of `file` instead."""
+
+    callee: str
+    """The qualified name of what is called, such as `torch.isin`."""
+    parameters: tuple[str, ...]
+    """The parameters of `callee` that `function` has too, in order."""
+    branches: tuple[KnownBody, ...]
+    """`if` statements that stand in for `callee` on one device, by the shape of their test and body: they go, and
+    what stands under their `else` takes their place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,18 +149,32 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Touched:
+    """One file of a patch, before and after a command."""
+
+    path: Path
+    before: str
+    """sha256 in hex."""
+    after: str
+    """sha256 in hex; under `--dry-run`, what it would be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """What one command found or did about one patch in one target."""
 
     target: Target | NotFound
     patch: str | None
     file: Path | None
+    """The patched file, of a patch that has one."""
     state: State | None
     changed: bool = False
     before: str | None = None
     """sha256 of the file when the command began, in hex."""
     after: str | None = None
     """sha256 of the file when the command ended, in hex; under `--dry-run`, what it would be."""
+    files: tuple[Touched, ...] = ()
+    """Every file that the patch is about in this target."""
     need: Need | None = None
     note: str | None = None
     """A sentence for the user: what was done, or why there was nothing to do."""

@@ -16,7 +16,7 @@ from patcher.errors import PatcherError
 from patcher.model import Check, Device, NotFound, Result, State, Target
 
 COLORS = {"red": 31, "green": 32, "yellow": 33, "blue": 34, "bold": 1, "dim": 2}
-STATE_COLORS = {State.PATCHED: "green", State.MODIFIED: "red", State.INTERRUPTED: "yellow", State.ABSENT: "dim"}
+STATE_COLORS = {State.PATCHED: "green", State.MODIFIED: "red", State.ABSENT: "dim"}
 CHECK_COLORS = {"passed": "green", "failed": "red", "skipped": "yellow"}
 
 
@@ -91,7 +91,7 @@ def _patches(command: str, target: Target, results: list[Result], style: Style) 
 def _patch(command: str, result: Result, style: Style) -> Iterator[str]:
     state = _paint(result.state.value, STATE_COLORS.get(result.state, "yellow")) if result.state else "refused"
     yield f"  {_paint(result.patch or 'all patches', 'bold')}: {state}"
-    if result.need and command != "revert" and result.state not in (State.PATCHED, State.MODIFIED):
+    if result.need and command != "revert" and result.state not in (State.PATCHED, State.OUTDATED, State.MODIFIED):
         needed = "needed" if result.need.needed else "not needed"
         yield from _sentence(f"{needed}, because {result.need.reason}", style)
     if result.note:
@@ -151,21 +151,19 @@ def _follower(command: str, result: Result) -> tuple[str, ...] | None:
     match result.state:
         case State.PATCHED if command in ("status", "apply") and result.changed == (command == "apply"):
             return ("verify",)
-        case State.UNPATCHED if needed and command != "revert":
+        case State.UNPATCHED | State.ABSENT if needed and command != "revert":
             return ("apply",)
-        case State.INTERRUPTED:
+        case State.INTERRUPTED | State.OUTDATED:
             return ("apply",)
         case _:
             return None
 
 
 def _particulars(result: Result) -> Iterator[str]:
-    if result.file:
-        yield f"file   {result.file}"
-    if result.before:
-        yield f"before sha256 {result.before}"
-    if result.after:
-        yield f"after  sha256 {result.after}"
+    for file in result.files:
+        yield f"file   {file.path}"
+        yield f"before sha256 {file.before}"
+        yield f"after  sha256 {file.after}"
 
 
 def _diff(diff: str) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Proving a patch: the file on disk here, everything else by the self-test in the target's own interpreter."""
+"""Proving patches: the files on disk here, everything else by the self-test in the target's own interpreter."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ from patcher import freshness
 from patcher.change import operations
 from patcher.errors import CannotTell, PatcherError
 from patcher.freshness import Freshness
-from patcher.model import Check, Device, NotFound, Patch, Result, State, Target
+from patcher.model import CallsPatch, Check, Device, FunctionPatch, NotFound, Patch, Result, State, Target
 
 SELFTEST = Path(__file__).parent / "selftest" / "__main__.py"
 RUNNING = ("contract", "callers", "generate")
 """The checks that need torch."""
+REPAIRABLE = (State.UNPATCHED, State.ABSENT, State.OUTDATED, State.INTERRUPTED)
 UNAVAILABLE = {
     "no-device": "Run this on a Mac with an Apple GPU, or ask for --device emulated.",
     "no-rules": "Ask for another --torch or --macos.",
@@ -43,7 +45,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What the self-test found, and the error that kept it from finding more."""
+    """What was found beside the state of the files, and the error that kept it from finding more."""
 
     checks: tuple[Check, ...]
     device: Device | None = None
@@ -56,78 +58,100 @@ def verify(
     *,
     named: bool,
     static: bool,
+    catalogue: Sequence[Patch] = (),
     device: str = "auto",
     torch: str | None = None,
     macos: str | None = None,
     timeout: float = 600,
 ) -> tuple[Result, ...]:
-    """Check each patch in each target: all of them where the user `named` them, else those that the target needs.
+    """Check each patch in each target: all of them where the user `named` them, else what is applied or needed.
 
-    A result without an error passed every check that was asked for. `timeout` is in seconds, for each target and patch.
-    Nothing in the target changes.
+    A result without an error passed every check that was asked for. The patches of a target share one self-test, and
+    with it all checks but that of their own files; `timeout` is in seconds, for each target. Nothing there changes.
     """
     wanted = Wanted(static=static, device=device, torch=torch, macos=macos, timeout=timeout)
     by_name = {patch.name: patch for patch in patches}
-    results = []
-    for result in operations.status(targets, patches, named=named):
-        patch = by_name.get(result.patch or "")
-        results.append(result if patch is None or result.error else _verified(result, patch, wanted, named=named))
+    results: list[Result] = []
+    for target, group in groupby(operations.status(targets, patches, catalogue=catalogue), key=lambda one: one.target):
+        found = [_spared(result, by_name.get(result.patch or ""), named=named) for result in group]
+        tested = [result for result, patch in found if patch]
+        report = None
+        for result, patch in found:
+            if patch and isinstance(target, Target):
+                report = report or _report(target, _function(patch), _files(tested), wanted)
+                result = _verified(result, patch, report)
+            results.append(result)
     return tuple(results)
 
 
-def _verified(result: Result, patch: Patch, wanted: Wanted, *, named: bool) -> Result:
-    target = result.target
-    if not isinstance(target, Target) or (not named and result.need and not result.need.needed):
-        return replace(result, note="There is nothing to verify.")
-    if result.state is State.ABSENT:
-        cause = f"transformers {target.version} has no {patch.function}."
-        return replace(result, error=PatcherError("function-absent", cause, "This release does not call it."))
-    report = _report(target, patch, wanted)
+def _spared(result: Result, patch: Patch | None, *, named: bool) -> tuple[Result, Patch | None]:
+    """The result, and the patch if it is to be verified: not where the target neither has nor needs it."""
+    if patch is None or result.error:
+        return result, None
+    needed = result.need is not None and result.need.needed
+    if result.state is State.ABSENT and not (needed and result.files):
+        hint = "`mps-patcher status` tells what this release needs."
+        error = PatcherError("function-absent", result.note or "", hint) if named else None
+        return replace(result, note="There is nothing to verify.", error=error), None
+    if named or needed or result.state is not State.UNPATCHED:
+        return result, patch
+    return replace(result, note="There is nothing to verify."), None
+
+
+def _verified(result: Result, patch: Patch, report: Report) -> Result:
     checks = (_source(result, patch), *report.checks)
     # Of a device that is not here nothing can be told, whatever the file says; without torch the file still tells
-    told = report.error if report.error and report.error.code == "no-device" else _failure(checks, result.state)
+    told = report.error if report.error and report.error.code == "no-device" else _failure(checks, result)
     return replace(result, checks=checks, device=report.device, error=told or report.error)
 
 
+def _function(patch: Patch) -> FunctionPatch:
+    """What is tested: the function of the patch, or the one that its calls are sent to."""
+    (found,) = (one for one in (patch, *patch.requires) if isinstance(one, FunctionPatch))
+    return found
+
+
+def _files(results: Sequence[Result]) -> tuple[Path, ...]:
+    return tuple(dict.fromkeys(file.path for result in results for file in result.files))
+
+
 def _source(result: Result, patch: Patch) -> Check:
-    """The file holds our body, and nothing else in it changed since."""
+    """The files hold what the patch makes of them, and nothing else in them changed since."""
     start = time.monotonic()
     passed = result.state is State.PATCHED
-    name = Path(patch.file).name
-    detail = f"{name} holds the fixed body" if passed else result.note or f"{name} is {result.state}"
-    if passed:
+    detail = result.note or f"{patch.file.name} is {result.state}"
+    if passed and not isinstance(patch, CallsPatch):
+        detail = f"{patch.file.name} holds the fixed body"
         detail += ", but there is no good back-up" if result.note else ", and is as it was left"
     seconds = time.monotonic() - start
     return Check(name="source", status="passed" if passed else "failed", detail=detail.rstrip("."), seconds=seconds)
 
 
-def _report(target: Target, patch: Patch, wanted: Wanted) -> Report:
-    source = target.site_packages / patch.file
+def _report(target: Target, patch: FunctionPatch, files: Sequence[Path], wanted: Wanted) -> Report:
     if target.python is None:
         error = None if wanted.static else CannotTell(
             "no-interpreter",
             "No interpreter here runs this target, so only source and bytecode could be checked.",
             "Name one with --python, or ask for these two with --static.",
         )  # fmt: skip
-        return _without_torch(_bytecode(source), wanted, error)
+        return _without_torch((_bytecode(files),), wanted, error)
     if wanted.static or target.torch is None:
         error = None if wanted.static else CannotTell(
             "no-torch",
             "The target holds no torch, so only source and bytecode could be checked.",
             "Install torch beside transformers, or ask for these two with --static.",
         )  # fmt: skip
-        return _without_torch(
-            _with_files(_selftest(target, patch, replace(wanted, static=True)), source).checks, wanted, error
-        )
-    return _with_files(_selftest(target, patch, wanted), source)
+        found = _selftest(target, patch, files, replace(wanted, static=True))
+        return _without_torch(_with_files(found, files).checks, wanted, error)
+    return _with_files(_selftest(target, patch, files, wanted), files)
 
 
-def _with_files(report: Report, source: Path) -> Report:
+def _with_files(report: Report, files: Sequence[Path]) -> Report:
     """The report, less a bytecode check that passed although other bytecode, as of `python -OO`, is stale."""
-    (files,) = _bytecode(source)
-    if files.status != "failed":
+    found = _bytecode(files)
+    if found.status != "failed":
         return report
-    return replace(report, checks=tuple(files if check.name == files.name else check for check in report.checks))
+    return replace(report, checks=tuple(found if check.name == found.name else check for check in report.checks))
 
 
 def _without_torch(checks: tuple[Check, ...], wanted: Wanted, error: PatcherError | None) -> Report:
@@ -140,22 +164,25 @@ def _without_torch(checks: tuple[Check, ...], wanted: Wanted, error: PatcherErro
     return Report(checks=(*checks, *skipped), error=error)
 
 
-def _bytecode(source: Path) -> tuple[Check, ...]:
-    """What every .pyc beside the source means, read from its header."""
-    start, data, status = time.monotonic(), source.read_bytes(), source.stat()
-    judged = {path: freshness.judge(path.read_bytes(), data, status) for path in freshness.bytecode_of(source)}
+def _bytecode(files: Sequence[Path]) -> Check:
+    """What every .pyc beside the sources means, read from its header."""
+    start = time.monotonic()
+    judged: dict[Path, Freshness] = {}
+    for source in files:
+        data, status = source.read_bytes(), source.stat()
+        judged |= {path: freshness.judge(path.read_bytes(), data, status) for path in freshness.bytecode_of(source)}
     verdict, detail = "passed", "no bytecode beside the source would run instead of it"
     for freshness_, name in ((Freshness.UNKNOWN, "skipped"), (Freshness.STALE, "failed")):
         for path in (path for path, found in judged.items() if found is freshness_):
             verdict, detail = name, f"{path}: {freshness_.value}"
-    return (Check(name="bytecode", status=verdict, detail=detail, seconds=time.monotonic() - start),)
+    return Check(name="bytecode", status=verdict, detail=detail, seconds=time.monotonic() - start)
 
 
-def _selftest(target: Target, patch: Patch, wanted: Wanted) -> Report:
+def _selftest(target: Target, patch: FunctionPatch, files: Sequence[Path], wanted: Wanted) -> Report:
     """Run the self-test and read its report, which holds all that was found even if the process was cut short."""
     with tempfile.TemporaryDirectory(prefix="mps-patcher-") as folder:
         request, report, errors = (Path(folder) / name for name in ("request.json", "report.json", "errors.txt"))
-        request.write_text(json.dumps(_request(target, patch, wanted)), "utf-8")
+        request.write_text(json.dumps(_request(target, patch, files, wanted)), "utf-8")
         command = [str(target.python), str(SELFTEST), str(request), str(report)]
         with errors.open("wb") as stream:
             ending = _run(command, stream.fileno(), wanted.timeout)
@@ -164,9 +191,10 @@ def _selftest(target: Target, patch: Patch, wanted: Wanted) -> Report:
         return _read(found, ending, _last_line(errors))
 
 
-def _request(target: Target, patch: Patch, wanted: Wanted) -> dict[str, object]:
+def _request(target: Target, patch: FunctionPatch, files: Sequence[Path], wanted: Wanted) -> dict[str, object]:
     return {
-        "module": ".".join(patch.file.with_suffix("").parts),
+        "site_packages": str(target.site_packages),
+        "files": [str(path) for path in files],
         "file": str(target.site_packages / patch.file),
         "function": patch.function,
         "contract": str(patch.contract),
@@ -229,12 +257,13 @@ def _last_line(errors: Path) -> str:
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
-def _failure(checks: Sequence[Check], state: State | None) -> PatcherError | None:
+def _failure(checks: Sequence[Check], result: Result) -> PatcherError | None:
     failed = [check.name for check in checks if check.status == "failed"]
     if not failed:
         return None
-    hint = "`mps-patcher apply` repairs it." if state in (State.UNPATCHED, State.INTERRUPTED) else (
-        "The details above say what was seen; `mps-patcher status` says what state the file is in."
-    )  # fmt: skip
+    hint = "The details above say what was seen; `mps-patcher status` says what state the file is in."
+    if result.state in REPAIRABLE:
+        unneeded = result.need is not None and not result.need.needed
+        hint = f"`mps-patcher apply{f' {result.patch}' if unneeded else ''}` repairs it."
     cause = f"{len(failed)} of {len(checks)} checks failed: {', '.join(failed)}."
     return PatcherError("verification-failed", cause, hint)

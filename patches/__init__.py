@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from patcher.model import Patch
-from patches import isin_mps_friendly
+from patches import direct_isin, isin_mps_friendly
 
-CATALOGUE: tuple[Patch, ...] = (isin_mps_friendly.PATCH,)
+CATALOGUE: tuple[Patch, ...] = (isin_mps_friendly.PATCH, direct_isin.PATCH)
 """Every patch, in the order in which they are applied."""

@@ -25,6 +25,16 @@ ORDER = (
     "locate.targets",
     "body",
     "rewrite",
+    "calls.scopes",
+    "calls.names",
+    "calls.sites",
+    "calls.text",
+    "calls.branches",
+    "calls.placing",
+    "calls.concrete",
+    "calls.arguments",
+    "calls.redirect",
+    "edits",
     "freshness",
     "change.files",
     "change.folder",
@@ -32,9 +42,15 @@ ORDER = (
     "change.bytecode",
     "change.record",
     "change.ledger",
+    "change.diff",
+    "change.scan",
+    "change.place",
     "change.scene",
     "change.transaction",
+    "change.standing",
+    "change.told",
     "change.plan",
+    "change.survey",
     "change.operations",
     "verify",
     "document",
@@ -43,6 +59,7 @@ ORDER = (
     "cli",
     "__main__",
 )
+PACKAGES = ("patcher", "patcher.locate", "patcher.calls", "patcher.change", None)
 PROBE = ROOT / "patcher" / "locate" / "probe.py"
 # These run inside the target's interpreter, which holds nothing of ours.
 GUESTS = [
@@ -65,7 +82,7 @@ def imports(path: Path, *, everywhere: bool = True) -> Iterator[tuple[int, str]]
     for node in ast.walk(tree) if everywhere else run_at_import(tree):
         if isinstance(node, ast.Import):
             yield from ((0, name.name) for name in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module in ("patcher", "patcher.locate", "patcher.change", None):
+        elif isinstance(node, ast.ImportFrom) and node.module in PACKAGES:
             yield from ((node.level, f"{node.module or ''}.{name.name}".strip(".")) for name in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield node.level, node.module

@@ -20,6 +20,7 @@ from patcher.change import operations
 from patcher.errors import CannotTell, PatcherError
 from patcher.model import Check, Need, NotFound, State
 from patcher.model import Result as Outcome
+from patches import CATALOGUE
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = ("status", "apply", "verify", "revert")
@@ -158,7 +159,10 @@ def test_json_through_the_whole_round(place: Path) -> None:
     for command in ("status", "apply", "status", "verify --static", "revert"):
         result = run(*command.split(), "--json", "--site-packages", place)
         assert (result.exit_code, result.stderr) == (0, ""), command
-        (told[command],) = read(result)["results"]
+        told[command], *others = read(result)["results"]
+        assert [(other["patch"], other["state"]) for other in others] == (
+            [("direct_isin", "absent")] if command == "status" else []
+        )
     assert told["apply"]["changed"]
     assert told["apply"]["sha256"]["before"] == told["revert"]["sha256"]["after"]
     assert told["status"]["state"] == told["apply"]["state"] == "patched"
@@ -207,7 +211,15 @@ def test_check_tells_whether_a_target_is_patched(place: Path) -> None:
 
 
 def test_check_is_content_with_a_target_that_needs_no_patch(unpacked: Callable[..., Path]) -> None:
-    assert run("status", "--check", "--site-packages", unpacked("4.44.2")).exit_code == 0
+    assert run("status", "--check", "--site-packages", unpacked("4.39.3")).exit_code == 0
+
+
+def test_what_a_target_has_nothing_for_is_told_of_where_there_is_nothing_else(unpacked: Callable[..., Path]) -> None:
+    place = unpacked("4.39.3")
+    for command in ("status", "apply", "verify --static", "revert"):
+        result = run(*command.split(), "--json", "--site-packages", place)
+        assert result.exit_code == 0
+        assert [one["state"] for one in read(result)["results"]] == ["absent", "absent"]
 
 
 def outcome(**settings: Any) -> Outcome:
@@ -466,7 +478,8 @@ def test_verify_gets_what_was_asked(monkeypatch: pytest.MonkeyPatch, place: Path
     monkeypatch.setattr("patcher.verify.verify", note)
     assert run("verify", "--torch", "2.6", "--macos", "13", "--timeout", "9", "--site-packages", place).exit_code == 0
     assert asked == {
-        "named": False, "static": False, "device": "auto", "torch": "2.6", "macos": "13", "timeout": 9,
+        "catalogue": CATALOGUE, "named": False, "static": False,
+        "device": "auto", "torch": "2.6", "macos": "13", "timeout": 9,
     }  # fmt: skip
 
 

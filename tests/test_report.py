@@ -11,7 +11,7 @@ import pytest
 
 from patcher import document, report
 from patcher.errors import CannotTell, PatcherError
-from patcher.model import Check, Device, Need, NotFound, Result, State, Target
+from patcher.model import Check, Device, Need, NotFound, Result, State, Target, Touched
 
 SITE = Path("/srv/venv/lib/python3.11/site-packages")
 FILE = SITE / "transformers" / "pytorch_utils.py"
@@ -32,7 +32,15 @@ NOWHERE = NotFound(
     error=CannotTell("no-transformers", "There is no transformers.", "Name\nanother."),
 )
 NEED = Need(needed=True, reason="torch 2.1.0 has no isin on MPS")
-FOUND = Result(target=TARGET, patch="isin_mps_friendly", file=FILE, state=State.UNPATCHED, before="a" * 64, need=NEED)
+FOUND = Result(
+    target=TARGET,
+    patch="isin_mps_friendly",
+    file=FILE,
+    state=State.UNPATCHED,
+    before="a" * 64,
+    files=(Touched(path=FILE, before="a" * 64, after="b" * 64),),
+    need=NEED,
+)
 REFUSED = replace(
     FOUND, state=State.MODIFIED, error=PatcherError("unknown-body", "The body is not known.", "See --diff.")
 )
@@ -73,6 +81,7 @@ def test_the_document_has_every_key_of_the_schema() -> None:
                 "state": "unpatched",
                 "changed": False,
                 "sha256": {"before": "a" * 64, "after": None},
+                "files": [{"path": str(FILE), "sha256": {"before": "a" * 64, "after": "b" * 64}}],
                 "need": {"needed": True, "reason": "torch 2.1.0 has no isin on MPS"},
                 "note": None,
                 "diff": None,
@@ -227,7 +236,7 @@ def test_without_a_device_nothing_was_run() -> None:
 
 
 def test_verbose_adds_the_file_and_its_digests() -> None:
-    told = text("apply", replace(FOUND, after="b" * 64), style=report.Style(verbose=True))
+    told = text("apply", FOUND, style=report.Style(verbose=True))
     assert f"file   {FILE}" in told
     assert f"before sha256 {'a' * 64}" in told
     assert f"after  sha256 {'b' * 64}" in told

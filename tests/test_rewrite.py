@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from patcher import __version__
 from patcher.errors import PatcherError
 from patcher.model import State
-from patcher.rewrite import recognise, transplant
+from patcher.rewrite import add, recognise, transplant
 from patches.isin_mps_friendly import PATCH
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -238,7 +238,62 @@ def test_the_new_function_is_a_comment_the_old_head_and_our_body(parts: Parts) -
     ours = PATCH.replacement.read_bytes()
     head = parts[1][: parts[1].index(b"\n") + 1]
     assert head == HEAD.encode()
-    assert check_transformed(*parts) == BANNER + ours[ours.index(head) :]
+    _, _, body = ours[ours.index(b"\ndef isin_mps_friendly(") + 1 :].partition(b"\n")
+    assert check_transformed(*parts) == BANNER + head + body
+
+
+WITHOUT = {
+    "nothing but the import": "import torch\n",
+    "carriage returns": "import torch\r\nx = 1\r\n",
+    "no final newline": "import torch\nx = 1",
+    "a byte order mark": "\ufeffimport torch\n",
+    "another encoding": "# -*- coding: latin-1 -*-\nimport torch\nx = '\xe9'\n",
+    "the name in strings and comments": "import torch\nx = 'def isin_mps_friendly(): pass'  # isin_mps_friendly = 1\n",
+    "a method of that name": "import torch\n\n\nclass A:\n    def isin_mps_friendly(self):\n        pass\n",
+}
+
+
+@pytest.mark.parametrize("text", WITHOUT.values(), ids=WITHOUT)
+def test_the_function_is_added_where_there_is_none(text: str) -> None:
+    source = text.encode("latin-1" if "latin-1" in text else "utf-8")
+    result = add(source, PATCH)
+    assert result.startswith(source)
+    assert recognise(result, PATCH).state is State.PATCHED
+    added = result.removeprefix(source).replace(b"\r\n", b"\n")
+    assert added.lstrip(b"\n").startswith(b"# mps-patcher ")
+    assert added.endswith(PATCH.replacement.read_bytes()[-50:])
+    assert (b"\r" in result) == (b"\r" in source) == (result.count(b"\r\n") == result.count(b"\n"))
+
+
+@pytest.mark.parametrize("version", ["4.38.2", "4.44.2", "5.1.0", "5.23.0"])
+def test_it_is_added_to_every_release_without_it(version: str, wheels: Callable[[str], Path]) -> None:
+    with ZipFile(wheels(version)) as archive:
+        source = archive.read(str(PATCH.file))
+    result = add(source, PATCH)
+    assert result.startswith(source + b"\n\n# mps-patcher ")
+    assert add_refused(result).code == "unknown-body"
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("x = 1\n", "unsafe-rewrite"),
+        ("import torch as t\n", "unsafe-rewrite"),
+        ("try:\n    import torch\nexcept ImportError:\n    torch = None\n", "unsafe-rewrite"),
+        ("import torch\nisin_mps_friendly = 1\n", "unknown-body"),
+        ("import torch\nfrom .other import isin_mps_friendly\n", "unknown-body"),
+        ("import torch\nx = 'open\n", "unparsable-source"),
+    ],
+)
+def test_it_is_not_added_where_it_would_not_work(text: str, code: str) -> None:
+    assert add_refused(text.encode()).code == code
+
+
+def add_refused(source: bytes) -> PatcherError:
+    with pytest.raises(PatcherError) as caught:
+        add(source, PATCH)
+    assert "\n" not in caught.value.message + caught.value.hint
+    return caught.value
 
 
 @pytest.mark.parametrize("body", RELEASES)

@@ -26,15 +26,18 @@ class Tool:
         (self.site_packages,) = python.parent.parent.glob("lib/python*/site-packages")
 
     def run(self, command: str, code: int) -> dict[str, Any]:
-        """The one result of a command, which must exit with `code`."""
+        """The result of `isin_mps_friendly`."""
+        result: dict[str, Any] = self.results(command, code)["isin_mps_friendly"]
+        return result
+
+    def results(self, command: str, code: int) -> dict[str, dict[str, Any]]:
+        """By patch, the results of a command, which must exit with `code`."""
         line = [sys.executable, "-m", "patcher", *command.split(), "--json", "--python", str(self.python)]
         done = subprocess.run(
             line, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False
         )
         assert done.returncode == code, done.stdout + done.stderr
-        (result,) = json.loads(done.stdout)["results"]
-        assert isinstance(result, dict)
-        return result
+        return {result["patch"]: result for result in json.loads(done.stdout)["results"]}
 
     def files(self) -> dict[str, bytes]:
         """Every file of transformers and its metadata, without the bytecode that Python writes by itself."""
@@ -82,6 +85,38 @@ def test_on_current_torch(throwaway_env: Callable[[str], Path], wheels: Callable
     shown = details(tool.run("verify --device emulated --torch 2.6 --macos 13", 1), "failed")
     assert INT64_ON_OLD_MACOS in shown["generate"]
     go_round(tool, wheels("4.45.1"), ("", "--device emulated --torch 2.3 --macos 14"))
+
+
+NEWEST = "5.24.0"
+IMPORTED = """
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+from transformers.generation.stopping_criteria import isin_mps_friendly as of_a_caller
+from transformers.pytorch_utils import isin_mps_friendly
+assert of_a_caller is isin_mps_friendly
+print(isin_mps_friendly(torch.tensor([1, 2]), 2).tolist())
+sizes = {"n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 32, "vocab_size": 64}
+model = GPT2LMHeadModel(GPT2Config(**sizes, bos_token_id=1, eos_token_id=2)).eval()
+print(model.generate(torch.tensor([[3, 4]]), max_new_tokens=4, do_sample=False, pad_token_id=0).shape[0])
+"""
+
+
+def test_on_the_newest_release(throwaway_env: Callable[..., Path], wheels: Callable[[str], Path]) -> None:
+    """The function is added, all direct calls go through it, and nothing is left of that in the end."""
+    tool = Tool(throwaway_env("current", NEWEST))
+    original = tool.files()
+    assert tool.results("status", 0)["direct_isin"]["state"] == "unpatched"
+    assert tool.results("apply isin_mps_friendly direct_isin", 0)["direct_isin"]["changed"]
+    for options in ("", "--device emulated --torch 2.6 --macos 13"):
+        for result in tool.results(f"verify {options}", 0).values():
+            assert set(details(result, "passed")) == CHECKS
+    done = subprocess.run([str(tool.python), "-c", IMPORTED], capture_output=True, text=True, check=False)
+    assert done.stdout == "[False, True]\n1\n", done.stderr
+    assert tool.results("revert", 0)["direct_isin"]["state"] == "unpatched"
+    assert tool.files() == original
+    with ZipFile(wheels(NEWEST)) as archive:
+        names = [name for name in archive.namelist() if not name.endswith("/RECORD")]
+        assert not [name for name in names if original[name] != archive.read(name)]
 
 
 @pytest.mark.seed

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.seed
 def test_the_installed_torch_chooses_the_rules_that_show_the_reported_error(seed_python: Path) -> None:
     """No option names a torch: that of the environment is 2.1.0, which transformers itself finds too old."""
     targets = find(Options(python=(seed_python,), site_packages=(), under=()), os.environ, Path.cwd())
-    (result,) = verify(targets, CATALOGUE, named=False, static=False, device="emulated", timeout=300)
+    result, _ = verify(targets, CATALOGUE, named=False, static=False, device="emulated", timeout=300)
     assert result.state is State.UNPATCHED
     assert result.need
     assert "has no isin on MPS" in result.need.reason

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from patcher.rewrite import transplant
-from patches import CATALOGUE
+from patches.isin_mps_friendly import PATCH as ISIN
 
 ROOT = Path(__file__).resolve().parent.parent
 SELFTEST = ROOT / "patcher" / "selftest" / "__main__.py"
@@ -21,10 +21,10 @@ GUESTS = sorted(
     [
         ROOT / "patcher" / "locate" / "probe.py",
         *SELFTEST.parent.rglob("*.py"),
-        *(path for patch in CATALOGUE for path in (patch.contract, patch.replacement)),
+        *(ROOT / "patches").glob("*/contract.py"),
+        *(ROOT / "patches").glob("*/replacement.py"),
     ]
 )
-(ISIN,) = (patch for patch in CATALOGUE if patch.name == "isin_mps_friendly")
 
 
 @pytest.fixture
@@ -63,7 +63,8 @@ class Environment:
         """The one check of a static self-test."""
         request, report = self.folder / "request.json", self.folder / "report.json"
         asked = {
-            "module": "transformers.pytorch_utils",
+            "site_packages": str(self.site_packages),
+            "files": [str(self.file)],
             "file": str(self.file),
             "function": ISIN.function,
             "contract": str(ISIN.contract),

@@ -27,7 +27,7 @@ from patcher.model import Check, Result, State, Target
 from patcher.verify import verify
 from patches import CATALOGUE
 
-(ISIN,) = (patch for patch in CATALOGUE if patch.name == "isin_mps_friendly")
+ISIN, DIRECT = CATALOGUE
 ALL = ["source", "bytecode", "contract", "callers", "generate"]
 INT64_ON_OLD_MACOS = (
     "isin_Tensor_Tensor_out only works on floating types on MPS for pre MacOS_14_0. Received dtype: Long"
@@ -50,13 +50,13 @@ def target_of(**options: Path) -> Target:
 
 
 def apply(target: Target) -> Target:
-    (result,) = operations.apply((target,), CATALOGUE, named=False)
+    result, _ = operations.apply((target,), CATALOGUE, named=False)
     assert result.state is State.PATCHED
     return target
 
 
 def proven(target: Target, *, static: bool = False, named: bool = False, **options: Any) -> Result:
-    (result,) = verify((target,), CATALOGUE, named=named, static=static, **options)
+    (result,) = verify((target,), (ISIN,), named=named, static=static, catalogue=CATALOGUE, **options)
     return result
 
 
@@ -359,12 +359,56 @@ class TestWithoutTorch:
         assert environ["OF_THE_USER"] == "kept"
         assert environ["HF_HUB_OFFLINE"] == "1"
 
-    def test_a_release_without_the_function(self, unpacked: Callable[..., Path]) -> None:
-        target = target_of(site_packages=unpacked("5.1.0"))
+    def test_a_release_without_need_of_the_function(self, unpacked: Callable[..., Path]) -> None:
+        """The few files that were unpacked call nothing directly."""
+        target = target_of(site_packages=unpacked("4.39.3"))
         assert error(proven(target, named=True)) == ("function-absent", 1)
-        result = proven(target)
-        assert (result.error, result.checks) == (None, ())
-        assert result.note == "There is nothing to verify."
+        for result in (proven(target), *verify((target,), CATALOGUE, named=False, static=True)):
+            assert (result.error, result.checks) == (None, ())
+            assert result.note == "There is nothing to verify."
+
+    def test_a_release_that_lacks_the_function(self, unpacked: Callable[..., Path]) -> None:
+        """5.1 and later, from which other packages import it."""
+        target = target_of(site_packages=unpacked("5.1.0"))
+        for result in (proven(target, static=True), proven(target, static=True, named=True)):
+            assert "defines no isin_mps_friendly" in checks(result, "failed")["source"]
+            assert error(result) == ("verification-failed", 1)
+            assert result.error
+            assert "mps-patcher apply" in result.error.hint
+        apply(target)
+        assert proven(target, static=True).error is None
+
+    def test_direct_calls_are_verified_where_they_were_redirected(self, unpacked: Callable[..., Path]) -> None:
+        """Each patch has a check of its own files; all others are made once, and of the files of both."""
+        target = target_of(site_packages=unpacked("4.44.2"))
+        (unpatched,) = verify((target,), (DIRECT,), named=False, static=True, catalogue=CATALOGUE)
+        assert "direct calls of torch.isin in 2 files" in checks(unpatched, "failed")["source"]
+        operations.apply((target,), CATALOGUE, named=False)
+        isin, direct = verify((target,), CATALOGUE, named=False, static=True)
+        assert [list(checks(result, "passed")) for result in (isin, direct)] == [["source", "bytecode"]] * 2
+        assert checks(direct, "passed")["source"] == "What called torch.isin in 2 files calls isin_mps_friendly"
+        assert isin.checks[1] is direct.checks[1]
+        with edited(target.site_packages / "transformers/generation/utils.py", "import copy\n", "import copy  #\n"):
+            isin, direct = verify((target,), CATALOGUE, named=False, static=True)
+        assert isin.error is None
+        assert checks(direct, "failed") == {
+            "source": "transformers/generation/utils.py was edited since it was patched"
+        }
+
+    def test_stale_bytecode_of_a_redirected_file_is_seen(self, unpacked: Callable[..., Path]) -> None:
+        target = target_of(site_packages=unpacked("4.44.2"))
+        source = target.site_packages / "transformers" / "generation" / "utils.py"
+        mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
+        pyc = Path(str(py_compile.compile(str(source), doraise=True, invalidation_mode=mode)))
+        stale = pyc.read_bytes()
+        operations.apply((target,), CATALOGUE, named=False)
+        assert not pyc.exists()
+        pyc.write_bytes(stale)
+        for result in verify((target,), CATALOGUE, named=False, static=True):
+            assert str(pyc) in checks(result, "failed")["bytecode"]
+        _, direct = operations.apply((target,), CATALOGUE, named=False)
+        assert direct.changed
+        assert not pyc.exists()
 
     def test_where_nothing_is_found_nothing_is_verified(self, tmp_path: Path) -> None:
         options = Options(python=(), site_packages=(tmp_path,), under=())

@@ -39,6 +39,10 @@ class Entry:
     mtime_ns: int
     link: str | None
     """The text of the symbolic link that the file was, where it was one."""
+    brought_by: str | None = None
+    """The patch that needed this one and brought it along, where nothing else asked for it."""
+    former: str | None = None
+    """sha256 in hex of the file as another version of this tool had left it, where this one brings that up to date."""
 
     @property
     def backup(self) -> str:
@@ -125,6 +129,8 @@ def _entry(value: Any) -> Entry:
         mode=_number(value["mode"], 0, 0o7777),
         mtime_ns=_number(value["mtime_ns"], -(2**63), 2**63 - 1),
         link=_link(value["link"]),
+        brought_by=_link(value.get("brought_by")),
+        former=None if value.get("former") is None else _digest(value["former"]),
     )
     _require(value["backup"] == entry.backup)
     return entry

@@ -2,37 +2,43 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
+from pathlib import PurePosixPath
 
 from patcher import freshness
-from patcher.change import bytecode
+from patcher.change import bytecode, told
+from patcher.change.diff import unified
 from patcher.change.files import Image, digest
-from patcher.change.plan import Plan, to_apply, to_revert
-from patcher.change.scene import Place, Scene, judge, opened, read
+from patcher.change.place import Place, opened
+from patcher.change.plan import Asked, Plan, to_apply, to_revert
+from patcher.change.scene import Scene, judge, read
+from patcher.change.survey import Seen, survey, unseen
 from patcher.change.transaction import carry
 from patcher.errors import PatcherError
-from patcher.model import Need, NotFound, Patch, Result, State, Target
+from patcher.model import NotFound, Patch, Result, State, Target, Touched
 
 LOCK_SECONDS = 30.0
 """How long to wait for another mps-patcher that works on the same target."""
 
 Targets = Sequence[Target | NotFound]
-Work = Callable[[Place, Scene, Result], Result]
-"""From what was found, and a result that tells it, to the result of the command."""
+Work = Callable[[Place], list[Result]]
+Planner = Callable[[Place, Scene], Plan]
 
 
 def status(
-    targets: Targets, patches: Sequence[Patch], *, named: bool = False, seconds: float = LOCK_SECONDS
+    targets: Targets, patches: Sequence[Patch], *, catalogue: Sequence[Patch] = (), seconds: float = LOCK_SECONDS
 ) -> tuple[Result, ...]:
-    """The state of every patch in every target, as the files show it. Nothing is written and nothing is repaired."""
-    del named  # every patch is shown, needed or not
+    """The state of every patch in every target, as the files show it. Nothing is written and nothing is repaired.
 
-    def work(place: Place, scene: Scene, found: Result) -> Result:
-        del place
-        return replace(found, note=_remark(scene, found.state))
+    Whether a target needs a patch is judged in the light of the whole `catalogue`; left out, that is the `patches`.
+    """
+
+    def work(place: Place) -> list[Result]:
+        every = survey(place, catalogue or patches)
+        return [replace(one.result, note=_remark(place, one)) for one in every if one.patch in patches]
 
     return _each(targets, patches, work, alone=False, seconds=seconds)
 
@@ -42,6 +48,7 @@ def apply(
     patches: Sequence[Patch],
     *,
     named: bool,
+    catalogue: Sequence[Patch] = (),
     dry_run: bool = False,
     diff: bool = False,
     force: bool = False,
@@ -49,23 +56,36 @@ def apply(
 ) -> tuple[Result, ...]:
     """Applies the patches: all of them where the user `named` them, else those that a target needs.
 
-    A result without an error was proven by reading everything again. One with an error left the target as it was.
-    `force` replaces an unknown body too. `dry_run` writes nothing and tells what would be.
+    A patch brings along those of the `catalogue` that it requires, and is not applied without them; where it fails,
+    what came along for it alone goes again. A result without an error was proven by reading everything again. One with
+    an error left the target as it was. `force` replaces what is unknown too. `dry_run` writes nothing and tells what
+    would be.
     """
 
-    def plan(place: Place, scene: Scene, need: Need) -> Plan:
-        return to_apply(place, scene, needed=named or need.needed, force=force)
+    def work(place: Place) -> list[Result]:
+        done: dict[str, Result] = {}
+        every = survey(place, catalogue or patches)
+        new = {one.patch for one in every if not one.applied}
+        for one in every:
+            asked = _asked(one, patches, named=named)
+            if one.patch not in patches and not asked.wanted:
+                continue
+            plan = partial(to_apply, asked=asked, force=force)
+            lacking = _lacking(one, done) if asked.wanted else None
+            result = lacking or _change(place, one, plan, dry_run=dry_run, diff=diff)
+            done[one.patch.name] = result
+            if result.error and not dry_run:
+                _take_back(place, one.patch, new.intersection(one.patch.requires), done)
+        return list(done.values())
 
-    work = _changing(plan, dry_run=dry_run, diff=diff)
-    results = _each(targets, patches, work, alone=not dry_run, seconds=seconds)
-    return tuple(_refuse_absent(result, named) for result in results)
+    return _each(targets, patches, work, alone=not dry_run, seconds=seconds)
 
 
 def revert(
     targets: Targets,
     patches: Sequence[Patch],
     *,
-    named: bool = False,
+    catalogue: Sequence[Patch] = (),
     dry_run: bool = False,
     diff: bool = False,
     force: bool = False,
@@ -73,122 +93,159 @@ def revert(
 ) -> tuple[Result, ...]:
     """Takes the patches back: every byte, mode and time, and RECORD. Nothing of ours stays.
 
-    A symbolic link is one again where what it leads to is still the original; a hard link becomes a file of its own
-    with the right bytes. An unpatched target is left alone, without an error. `force` also takes back a file that was
-    edited since, and keeps a copy of it.
+    What of the `catalogue` requires a patch is taken back before it, and what only that one brought along, after it. A
+    symbolic link is one again where what it leads to is still the original; a hard link becomes a file of its own with
+    the right bytes. An unpatched target is left alone, without an error. `force` also takes back a file that was edited
+    since, and keeps a copy of it.
     """
-    del named  # what we did not apply has nothing to revert
 
-    def plan(place: Place, scene: Scene, need: Need) -> Plan:
-        del need
-        return to_revert(place, scene, force=force)
+    def work(place: Place) -> list[Result]:
+        every = survey(place, catalogue or patches)
+        names = _bound_to({patch.name for patch in patches}, every)
+        done: dict[str, Result] = {}
+        for one in reversed(every):
+            if one.patch.name in names:
+                plan = partial(to_revert, force=force)
+                result = _still_needed(one, done) or _change(place, one, plan, dry_run=dry_run, diff=diff)
+                done[one.patch.name] = result
+        return [done[one.patch.name] for one in every if one.patch.name in done]
 
-    work = _changing(plan, dry_run=dry_run, diff=diff)
     return _each(targets, patches, work, alone=not dry_run, seconds=seconds)
 
 
 def _each(targets: Targets, patches: Sequence[Patch], work: Work, *, alone: bool, seconds: float) -> tuple[Result, ...]:
-    results = []
+    results: list[Result] = []
     for target in targets:
         if isinstance(target, NotFound):
             results.append(Result(target=target, patch=None, file=None, state=None, error=target.error))
             continue
-        results.extend(_one(target, patch, work, alone=alone, seconds=seconds) for patch in patches)
+        try:
+            with opened(target, alone=alone, seconds=seconds) as place:
+                results.extend(work(place))
+        except PatcherError as error:
+            results.extend(replace(unseen(target, patch), error=error) for patch in patches)
     return tuple(results)
 
 
-def _one(target: Target, patch: Patch, work: Work, *, alone: bool, seconds: float) -> Result:
-    result = Result(
-        target=target,
-        patch=patch.name,
-        file=target.site_packages / patch.file,
-        state=None,
-        need=patch.need(target.version, target.torch),
-    )
+def _remark(place: Place, one: Seen) -> str | None:
+    return told.remark(one.scene, place) if one.scene else None
+
+
+def _asked(one: Seen, patches: Sequence[Patch], *, named: bool) -> Asked:
+    """Whether the patch is to be applied, and for whose sake."""
+    if not named:
+        needed = one.result.need is not None and one.result.need.needed
+        return Asked(wanted=needed, brought_by=one.required_by[0] if needed and not one.needed_itself else None)
+    if one.patch in patches:
+        return Asked(wanted=True)
+    chosen = {patch.name for patch in patches}
+    bringer = next((name for name in one.required_by if name in chosen), None)
+    return Asked(wanted=bringer is not None, brought_by=bringer)
+
+
+def _change(place: Place, one: Seen, planner: Planner, *, dry_run: bool, diff: bool) -> Result:
+    """Carries out one plan. A failure is the result's error, and has left the target as it was."""
+    if one.scene is None:
+        return one.result
+    found = one.result
     try:
-        with opened(target, patch, alone=alone, seconds=seconds) as place:
-            scene = read(place) if place else None
-            if place is None or scene is None:
-                return replace(result, state=State.ABSENT, note=f"This release has no {patch.file}.")
-            result = replace(result, state=judge(scene, place), before=scene.sha, after=scene.sha)
-            return work(place, scene, result)
-    except PatcherError as error:
-        return replace(result, error=error)
-
-
-def _changing(plan: Callable[[Place, Scene, Need], Plan], *, dry_run: bool, diff: bool) -> Work:
-    def work(place: Place, scene: Scene, found: Result) -> Result:
-        todo = plan(place, scene, found.need or place.patch.need(place.target.version, place.target.torch))
-        if todo.wanted is None:
-            if found.state is State.PATCHED and not dry_run and freshness.stale(found.file):
-                bytecode.remove(place.home, place.name, place.caches)
-                return replace(found, changed=True, note="Already patched; removed bytecode that would run instead.")
-            return replace(found, note=todo.note)
-        new = todo.wanted.source.data
-        shown = replace(found, after=digest(new), diff=_diff(place, scene.source.data, new) if diff else None)
+        scene = read(place, one.patch)  # what was done for another patch changed RECORD and the ledger
+        found = replace(found, state=judge(scene, place))
+        plan = planner(place, scene)
+        if plan.wanted is None:
+            return _unchanged(place, scene, found, plan.note, dry_run=dry_run)
+        shown = _shown(place, scene, found, plan, diff=diff)
         if dry_run:
-            return replace(shown, note=f"Dry run, nothing was written. Without it: {todo.note}")
-        try:
-            with _keeping(place, todo.keep):
-                now = carry(place, scene, todo.wanted)
-        except PatcherError as error:
-            return replace(found, state=_state(place) or found.state, error=error)
-        return replace(shown, state=judge(now, place), changed=True, note=todo.note)
+            return replace(shown, note=f"Dry run, nothing was written. Without it: {plan.note}")
+        with _keeping(place, plan.keep):
+            now = carry(place, scene, plan.wanted)
+        return replace(shown, state=judge(now, place), changed=True, note=plan.note)
+    except PatcherError as error:
+        return replace(found, state=_state(place, one.patch) or found.state, error=error)
 
-    return work
+
+def _unchanged(place: Place, scene: Scene, found: Result, note: str, *, dry_run: bool) -> Result:
+    paths = [part.path for part in scene.parts]
+    if found.state is State.PATCHED and not dry_run and any(freshness.stale(place.full(path)) for path in paths):
+        for path in paths:
+            bytecode.remove(place.home(path), path.name, place.caches)
+        return replace(found, changed=True, note="Already patched; removed bytecode that would run instead.")
+    return replace(found, note=note)
+
+
+def _shown(place: Place, scene: Scene, found: Result, plan: Plan, *, diff: bool) -> Result:
+    """The result with the digests that the plan leads to, and the diff if it is asked for."""
+    new = {path: image.data for path, image in plan.wanted.sources} if plan.wanted else {}
+    files = tuple(
+        Touched(path=place.full(part.path), before=part.sha, after=digest(new.get(part.path, part.source.data)))
+        for part in scene.parts
+    )
+    after = files[0].after if found.file and files else None
+    changes = [unified(str(part.path), part.source.data, new.get(part.path, part.source.data)) for part in scene.parts]
+    return replace(found, files=files, after=after, diff="".join(changes) if diff else None)
 
 
 @contextmanager
-def _keeping(place: Place, keep: tuple[str, Image] | None) -> Iterator[None]:
-    """Leaves the copy beside the file, unless the body fails; then it goes again, if it was not there before."""
-    new = keep is not None and not place.home.has(keep[0])
-    if keep:
-        place.home.put(*keep)
+def _keeping(place: Place, keep: tuple[tuple[PurePosixPath, Image], ...]) -> Iterator[None]:
+    """Leaves the copies beside the files, unless the body fails; then they go again, if they were not there before."""
+    new = [path for path, _ in keep if not place.home(path).has(path.name)]
+    for path, image in keep:
+        place.home(path).put(path.name, image)
     try:
         yield
     except BaseException:
-        if keep and new:
-            place.home.remove(keep[0])
+        for path in new:
+            place.home(path).remove(path.name)
         raise
 
 
-def _state(place: Place) -> State | None:
+def _state(place: Place, patch: Patch) -> State | None:
     """The state after a failure; None where it cannot be told."""
     try:
-        scene = read(place)
+        return judge(read(place, patch), place)
     except PatcherError:
         return None
-    return judge(scene, place) if scene else None
 
 
-def _refuse_absent(result: Result, named: bool) -> Result:
-    """What the user asked for by name and the release does not have, not even the file, is an error."""
-    if not named or result.error or result.state is not State.ABSENT:
-        return result
-    error = PatcherError("function-absent", result.note or "", "Nothing in this release calls it; no patch is needed.")
-    return replace(result, error=error)
+def _lacking(one: Seen, done: dict[str, Result]) -> Result | None:
+    """The refusal to apply a patch without one that it requires."""
+    for other in one.patch.requires:
+        result = done.get(other.name)
+        if result and result.error:
+            cause = f"{one.patch.name} needs {other.name}, which could not be applied."
+            hint = "Remove the cause of that, then run the command again."
+            return replace(one.result, error=one.result.error or PatcherError("needs-patch", cause, hint))
+    return None
 
 
-def _remark(scene: Scene, state: State | None) -> str | None:
-    if state is State.INTERRUPTED:
-        return "A run was cut off: the next apply or revert repairs it."
-    if state is State.PATCHED:
-        return None if scene.backup else "There is no good back-up: revert cannot undo it."
-    if scene.entry and scene.sha == scene.entry.after:
-        return "It was patched by another version of mps-patcher: revert, then apply."
-    if scene.entry and state is State.MODIFIED:
-        return "The file was edited since it was patched."
-    return f"{scene.recognition.detail}."
+def _take_back(place: Place, patch: Patch, new: Collection[Patch], done: dict[str, Result]) -> None:
+    """Undoes what was brought along, in this run, for a patch that then failed. `new` is what was not there before."""
+    for other in new:
+        result = done.get(other.name)
+        if result is None or not result.changed:
+            continue
+        scene = read(place, other)
+        if {entry.brought_by for entry in scene.entries} != {patch.name}:
+            continue
+        found = replace(result, changed=False, after=result.before, state=judge(scene, place))
+        plan = partial(to_revert, force=False)
+        undone = _change(place, Seen(patch=other, scene=scene, result=found), plan, dry_run=False, diff=False)
+        note = f"Taken back again, since {patch.name}, which needs it, could not be applied."
+        done[other.name] = undone if undone.error else replace(undone, changed=False, note=note)
 
 
-def _diff(place: Place, before: bytes, after: bytes) -> str:
-    """A unified diff that `git apply` and `patch` understand; bytes that are no UTF-8 are shown as replacements."""
-    name = str(place.patch.file)
-    lines = difflib.unified_diff(_lines(before), _lines(after), f"a/{name}", f"b/{name}")
-    return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
+def _bound_to(names: set[str], every: Sequence[Seen]) -> set[str]:
+    """The named patches, those applied ones that require one of them, and those that only these brought along."""
+    requiring = {one.patch.name for one in every if one.applied and names & {it.name for it in one.patch.requires}}
+    found = names | requiring
+    bringers = {one.patch.name: {entry.brought_by for entry in one.scene.entries} for one in every if one.scene}
+    return found | {name for name, by in bringers.items() if by and by <= found}
 
 
-def _lines(data: bytes) -> list[str]:
-    """Lines by `\\n` alone: a carriage return stays where it is, and str.splitlines knows more ends than a diff."""
-    *whole, last = data.decode("utf-8", "replace").split("\n")
-    return [f"{line}\n" for line in whole] + ([last] if last else [])
+def _still_needed(one: Seen, done: dict[str, Result]) -> Result | None:
+    """The refusal to take back a patch that another one, which could not be taken back, requires."""
+    for name in one.required_by:
+        if one.applied and name in done and done[name].error:
+            cause = f"{name} needs {one.patch.name}, and could not be taken back."
+            return replace(one.result, error=PatcherError("needed-by", cause, "Take that one back first."))
+    return None

@@ -6,7 +6,7 @@ import base64
 import csv
 import hashlib
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 
 def row(path: str, data: bytes) -> str:
@@ -25,35 +25,45 @@ def find(record: bytes, path: str) -> str | None:
     return None
 
 
-def follow(record: bytes, file: tuple[str, str], ours: str, added: Mapping[str, bytes]) -> bytes:
-    """RECORD after a change: the row of `file` (path, new row) follows, our own files are listed.
+def follow(record: bytes, files: Mapping[str, str], ours: str, added: Mapping[str, bytes]) -> bytes:
+    """RECORD after a change: the row of each of `files` (path -> new row) follows, our own files are listed.
 
-    `ours` is the folder (with its slash) whose rows are replaced by rows for `added`; they stand before the file's
-    own, so that a last line without a line end stays as it is. A file that RECORD does not list stays unlisted.
+    `ours` is the folder (with its slash) whose rows are replaced by rows for `added`; they stand before the first row
+    of the files, so that a last line without a line end stays as it is. A file that RECORD does not list stays
+    unlisted.
     """
-    path, new = file
     rows = [raw for raw in _rows(record) if not _path(raw).startswith(ours)]
-    at = next((n for n, raw in enumerate(rows) if _path(raw) == path), None)
-    end = _end(rows[at or 0]) if rows else "\n"
-    if at is not None:
-        rows[at] = new + _split(rows[at])[1]
-    rows[at or 0 : at or 0] = [row(name, data) + end for name, data in added.items()]
+    listed = _first_rows(rows, files)
+    first = min(listed.values(), default=0)
+    end = _end(rows[first]) if rows else "\n"
+    for path, at in listed.items():
+        rows[at] = files[path] + _split(rows[at])[1]
+    rows[first:first] = [row(name, data) + end for name, data in added.items()]
     return "".join(rows).encode("utf-8", "surrogateescape")
 
 
-def restore(record: bytes, file: tuple[str, str | None], ours: str) -> bytes:
-    """RECORD as it was before `follow`: our rows go, and `file` (path, its old row) gets its old row back.
+def restore(record: bytes, files: Mapping[str, str], ours: str) -> bytes:
+    """RECORD as it was before `follow`: our rows go, and each of `files` (path -> its old row) gets its old row back.
 
     Whatever else changed since stays. A RECORD without a row of ours was written anew by an installer since: it is
     returned as it is.
     """
-    path, old = file
     rows = list(_rows(record))
     others = [raw for raw in rows if not _path(raw).startswith(ours)]
-    at = next((n for n, raw in enumerate(others) if _path(raw) == path), None)
-    if len(others) < len(rows) and at is not None and old is not None:
-        others[at] = old + _split(others[at])[1]
+    if len(others) < len(rows):
+        for path, at in _first_rows(others, files).items():
+            others[at] = files[path] + _split(others[at])[1]
     return "".join(others).encode("utf-8", "surrogateescape")
+
+
+def _first_rows(rows: Sequence[str], paths: Iterable[str]) -> dict[str, int]:
+    """Where the first row of each path stands, for those that have one."""
+    wanted = set(paths)
+    found: dict[str, int] = {}
+    for at, raw in enumerate(rows):
+        if (path := _path(raw)) in wanted:
+            found.setdefault(path, at)
+    return found
 
 
 def _rows(record: bytes) -> Iterator[str]:

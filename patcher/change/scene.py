@@ -1,159 +1,199 @@
-"""One patch in one target as it stands: the file, RECORD, the ledger, what a cut run left; and the state they give."""
+"""One patch in one target as it stands: its files, RECORD, the ledger, what a cut run left; and the state they give."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePosixPath
 
-from patcher.change import bytecode, ledger, record
+from patcher.calls.sites import mention
+from patcher.change import ledger, record
 from patcher.change.files import Image, digest
-from patcher.change.folder import SUFFIX, Folder, spare
+from patcher.change.folder import SUFFIX, spare
 from patcher.change.ledger import Entry, Ledger
-from patcher.change.lock import lock
+from patcher.change.place import Place
+from patcher.edits import Finding, find
 from patcher.errors import PatcherError
-from patcher.model import Patch, State, Target
-from patcher.rewrite import Recognition, recognise
+from patcher.model import CallsPatch, Patch, State
 
 RECORD = "RECORD"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """A patch's file and the distribution's metadata, as open folders. While it is open, the target is locked."""
+class Part:
+    """One file of a patch."""
 
-    target: Target
-    patch: Patch
-    home: Folder
-    """The folder of the patched file."""
-    dist_info: Folder
-    caches: tuple[Path, ...]
-    """Folders that hold bytecode apart from its source."""
+    path: PurePosixPath
+    """Relative to site-packages."""
+    source: Image
+    sha: str
+    """The digest of the file."""
+    finding: Finding
+    entry: Entry | None
+    """What the ledger says of the file."""
+    backup: Image | None
+    """The back-up that the ledger names, if it is there and its content is what its name says."""
+    listed: bool
+    """Whether RECORD lists the file with this content."""
 
     @property
-    def name(self) -> str:
-        """The patched file's name in `home`."""
-        return self.patch.file.name
+    def pending(self) -> bool:
+        """Whether the file is to be changed, by an intent that is written down, and is not yet."""
+        return self.entry is not None and self.sha == self.entry.before
 
     @property
-    def ours(self) -> str:
-        """The folder of our ledger as RECORD writes it, with its slash."""
-        return f"{self.dist_info.path.name}/{ledger.FOLDER}/"
+    def done(self) -> bool:
+        """Whether the file is as we left it, be it in another version of ours."""
+        return self.entry is not None and self.sha in (self.entry.after, self.entry.former)
+
+    @property
+    def ours(self) -> bool:
+        """Whether the file holds what the patch makes of it, even if it was edited elsewhere since."""
+        return State.PATCHED in (self.state, self.finding.state)
+
+    @property
+    def replaced(self) -> bool:
+        """Whether an installer put a file of its own there since, which the ledger knows nothing of."""
+        pristine = self.finding.state is State.UNPATCHED or (self.finding.state is State.ABSENT and self.listed)
+        return pristine and not self.done
+
+    @property
+    def state(self) -> State:
+        """What the file says, and whether it is as it was left."""
+        if self.pending:
+            return State.INTERRUPTED
+        if self.done:
+            return State.PATCHED if self.finding.complete else State.OUTDATED
+        if self.entry and not self.replaced:
+            return State.MODIFIED
+        return self.finding.state
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """What was read under the lock."""
+    """What was read of one patch under the lock."""
 
-    source: Image
-    recognition: Recognition
+    patch: Patch
+    parts: tuple[Part, ...]
+    """The files that the patch is about; none where the release has none."""
+    elsewhere: PurePosixPath | None
+    """Another file that defines the patch's function, where its own does not."""
     record: Image | None
     state_file: Image | None
     known: Ledger | None
-    """What an earlier run meant, where its state file is there."""
+    """What earlier runs meant for the whole target, where the state file is there."""
     backups: tuple[tuple[str, Image], ...]
     """Every back-up that lies in the ledger's folder, by name."""
-    held: tuple[str, ...] | None
-    """All names in the ledger's folder; None where there is no such folder."""
     debris: bool
     """Whether a cut run left temporary files, or back-ups that no ledger names."""
 
     @property
-    def entry(self) -> Entry | None:
-        """What the ledger says of the file."""
-        return self.known.files[0] if self.known else None
-
-    @property
-    def sha(self) -> str:
-        """The digest of the file."""
-        return digest(self.source.data)
-
-    @property
     def ours(self) -> dict[str, Image]:
-        """Every file of ours in the ledger's folder: the back-ups, then the state file."""
-        return {**dict(self.backups), **({ledger.STATE: self.state_file} if self.state_file else {})}
+        """Every file of ours in the ledger's folder: the state file, then the back-ups."""
+        return {**({ledger.STATE: self.state_file} if self.state_file else {}), **dict(self.backups)}
 
     @property
-    def backup(self) -> Image | None:
-        """The back-up that the ledger names, if it is there and its content is what its name says."""
-        image = dict(self.backups).get(self.entry.backup) if self.entry else None
-        return image if image and self.entry and digest(image.data) == self.entry.before else None
+    def entries(self) -> tuple[Entry, ...]:
+        """What the ledger says of this patch's files."""
+        return tuple(part.entry for part in self.parts if part.entry)
+
+    @property
+    def others(self) -> tuple[Entry, ...]:
+        """What the ledger says of other patches' files."""
+        return tuple(
+            entry for entry in (self.known.files if self.known else ()) if self.patch.name not in entry.patches
+        )
 
 
-@contextmanager
-def opened(target: Target, patch: Patch, *, alone: bool, seconds: float) -> Iterator[Place | None]:
-    """The place of `patch` in `target`, locked `alone` or shared; None where the release has no such folder.
+def read(place: Place, patch: Patch) -> Scene:
+    """Everything about the patch, read now.
 
-    Raises PatcherError: `linked-folder` where a folder of the package, or the dist-info, is a link: what is behind it
-    may belong to other environments; and what `lock` raises.
+    Raises PatcherError: `linked-folder` where a folder of a file is a link; `file-missing` where RECORD or our ledger
+    knows a file and it is not there; what `find` and `ledger.decode` raise.
     """
-    with ExitStack() as stack:
-        site = stack.enter_context(Folder(target.site_packages))
-        beside = stack.enter_context(Folder(target.dist_info.parent))
-        dist_info = stack.enter_context(beside.inside(target.dist_info.name))
-        stack.enter_context(lock(dist_info, alone=alone, seconds=seconds))
-        home = site
-        for name in patch.file.parent.parts:
-            if not home.has(name):
-                yield None
-                return
-            home = stack.enter_context(home.inside(name))
-        caches = bytecode.prefixes(target.pycache_prefix, os.environ)
-        yield Place(target=target, patch=patch, home=home, dist_info=dist_info, caches=caches)
-
-
-def read(place: Place) -> Scene | None:
-    """Everything about the patch, read now; None where the release has no such file.
-
-    Raises PatcherError: `file-missing` where RECORD or our ledger knows the file and it is not there; what `recognise`
-    and `ledger.decode` raise.
-    """
-    source, listed = place.home.look(place.name), place.dist_info.look(RECORD)
+    listed = place.dist_info.look(RECORD)
     held, kept = _held(place)
     state_file = kept.pop(ledger.STATE, None)
     known = ledger.decode(state_file.data, place.dist_info.path / ledger.FOLDER / ledger.STATE) if state_file else None
-    if source is None:
-        if known or (listed and record.find(listed.data, str(place.patch.file)) is not None):
-            raise PatcherError("file-missing", f"{place.home.path / place.name} is missing.", "Reinstall transformers.")
-        return None
-    _check(known, place)
-    backups = tuple(kept.items())
+    _check(known, patch, place)
+    parts = tuple(
+        part for path in _paths(place, patch, known) if (part := _part(place, patch, path, known, listed, kept))
+    )
     return Scene(
-        source=source,
-        recognition=recognise(source.data, place.patch),
+        patch=patch,
+        parts=tuple(part for part in parts if _matters(part, patch)),
+        elsewhere=_elsewhere(place, patch, parts),
         record=listed,
         state_file=state_file,
         known=known,
-        backups=backups,
-        held=held,
-        debris=_debris(place, source, known, held, backups),
+        backups=tuple(kept.items()),
+        debris=_debris(place, parts, known, held, kept),
     )
 
 
 def judge(scene: Scene, place: Place) -> State:
     """The state, from what the files hold: the ledger only says which content was meant."""
-    body, entry = scene.recognition.state, scene.entry
-    if entry is None:
-        return State.INTERRUPTED if scene.debris else body
-    if scene.sha == entry.before:
+    states = {part.state for part in scene.parts}
+    if State.INTERRUPTED in states or (scene.debris and not scene.entries):
         return State.INTERRUPTED
-    if scene.sha == entry.after and body is State.PATCHED:
-        return State.PATCHED if settled(scene, place) else State.INTERRUPTED
-    return body if body is State.UNPATCHED else State.MODIFIED
+    for state in (State.MODIFIED, State.OUTDATED, State.UNPATCHED, State.ABSENT):
+        if state in states:
+            return state
+    if not states:
+        return State.ABSENT
+    return State.PATCHED if settled(scene, place) else State.INTERRUPTED
 
 
 def settled(scene: Scene, place: Place) -> bool:
-    """Whether all that should follow the file does: RECORD is right, and a cut run left nothing."""
-    if scene.debris or not (scene.record and scene.entry and scene.state_file):
+    """Whether all that should follow the files does: RECORD is right, and a cut run left nothing."""
+    if scene.debris or not (scene.record and scene.entries and scene.state_file):
         return not scene.debris
-    listed, path, state = scene.record.data, str(place.patch.file), place.ours + ledger.STATE
-    return (
-        record.find(listed, path) in (None, record.row(path, scene.source.data))
-        and record.find(listed, state) == record.row(state, scene.state_file.data)
-        and record.find(listed, place.ours + scene.entry.backup) is not None
+    listed, state = scene.record.data, place.ours + ledger.STATE
+    return record.find(listed, state) == record.row(state, scene.state_file.data) and all(
+        record.find(listed, str(part.path)) in (None, record.row(str(part.path), part.source.data))
+        and (part.entry is None or record.find(listed, place.ours + part.entry.backup) is not None)
+        for part in scene.parts
     )
+
+
+def _paths(place: Place, patch: Patch, known: Ledger | None) -> tuple[PurePosixPath, ...]:
+    if not isinstance(patch, CallsPatch):
+        return (patch.file,)
+    mentioning = set(place.mentioning(patch.file.parts[0], mention(patch))) - {patch.file}
+    meant = {PurePosixPath(entry.path) for entry in (known.files if known else ()) if patch.name in entry.patches}
+    return tuple(sorted(mentioning | meant))
+
+
+def _part(
+    place: Place, patch: Patch, path: PurePosixPath, known: Ledger | None, listed: Image | None, kept: dict[str, Image]
+) -> Part | None:
+    source = place.look(path)
+    entry = next((entry for entry in (known.files if known else ()) if entry.path == str(path)), None)
+    if source is None:
+        if entry or (listed and record.find(listed.data, str(path)) is not None):
+            raise PatcherError("file-missing", f"{place.full(path)} is missing.", "Reinstall transformers.")
+        return None
+    image = kept.get(entry.backup) if entry else None
+    sound = image if image and entry and digest(image.data) == entry.before else None
+    return Part(
+        path=path,
+        source=source,
+        sha=digest(source.data),
+        finding=find(source.data, path, patch),
+        entry=entry,
+        backup=sound,
+        listed=listed is not None and record.find(listed.data, str(path)) == record.row(str(path), source.data),
+    )
+
+
+def _matters(part: Part, patch: Patch) -> bool:
+    return not isinstance(patch, CallsPatch) or part.entry is not None or part.finding.state is not State.ABSENT
+
+
+def _elsewhere(place: Place, patch: Patch, parts: tuple[Part, ...]) -> PurePosixPath | None:
+    if isinstance(patch, CallsPatch) or (parts and parts[0].finding.state is not State.ABSENT):
+        return None
+    pattern = rb"(?m)^(async )?(def|class) %s\b" % patch.function.encode()
+    return next(iter(place.mentioning(patch.file.parts[0], pattern)), None)
 
 
 def _held(place: Place) -> tuple[tuple[str, ...] | None, dict[str, Image]]:
@@ -166,24 +206,24 @@ def _held(place: Place) -> tuple[tuple[str, ...] | None, dict[str, Image]]:
     return names, {name: image for name, image in looks.items() if image is not None}
 
 
-def _check(known: Ledger | None, place: Place) -> None:
-    if known and (len(known.files) > 1 or known.files[0].path != str(place.patch.file)):
-        files = ", ".join(entry.path for entry in known.files)
-        message = f"{place.dist_info.path / ledger.FOLDER} tells of other files than {place.patch.file}: {files}."
-        raise PatcherError("state-newer", message, "Use the mps-patcher that applied them.")
+def _check(known: Ledger | None, patch: Patch, place: Place) -> None:
+    """An entry of the patch's own file is the patch's, and it has no other file; one of calls has those around it."""
+    for entry in known.files if known else ():
+        path, its = PurePosixPath(entry.path), patch.name in entry.patches
+        around = path.parts[0] == patch.file.parts[0] and path != patch.file
+        if (around or not its) if isinstance(patch, CallsPatch) else ((path == patch.file) == its):
+            continue
+        message = f"{place.dist_info.path / ledger.FOLDER} tells of {', '.join(entry.patches)} in {entry.path}."
+        raise PatcherError("state-newer", message, "Use the mps-patcher that applied that.")
 
 
 def _debris(
-    place: Place,
-    source: Image,
-    known: Ledger | None,
-    held: tuple[str, ...] | None,
-    backups: tuple[tuple[str, Image], ...],
+    place: Place, parts: tuple[Part, ...], known: Ledger | None, held: tuple[str, ...] | None, kept: dict[str, Image]
 ) -> bool:
     """Whether a cut run left something. A back-up that could be the only copy of something is never debris."""
-    stray = {name for name, _ in backups} - {entry.backup for entry in (known.files if known else ())}
-    if known is None and stray - {ledger.backup_name(digest(source.data))}:
+    stray = set(kept) - {entry.backup for entry in (known.files if known else ())}
+    if known is None and stray - {ledger.backup_name(part.sha) for part in parts}:
         raise ledger.damaged(f"{place.dist_info.path / ledger.FOLDER} holds a back-up but no {ledger.STATE}.")
-    temporary = place.home.has(spare(place.name)) or place.dist_info.has(spare(RECORD))
+    temporary = any(place.home(part.path).has(spare(part.path.name)) for part in parts)
     inside = any(name.endswith(SUFFIX) for name in held or ())
-    return bool(temporary or inside or stray or (known is None and held == ()))
+    return bool(temporary or place.dist_info.has(spare(RECORD)) or inside or stray or (known is None and held == ()))

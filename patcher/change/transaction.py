@@ -1,8 +1,9 @@
 """From how a target stands to how it is wanted: all of it, or nothing of it, and proven by reading it again.
 
-The order of the steps is the protocol. The intent and the back-up are on disk before the file changes, each file
-changes in one step, and the ledger goes last; so a cut at any instant leaves every file whole, and the content alone
-says what is left to do.
+The order of the steps is the protocol. The intent and the back-ups are on disk before the first file changes, each file
+changes in one step, and what the ledger is to forget it forgets last; so a cut at any instant leaves every file whole,
+and the content alone says what is left to do. The intent comes before the back-ups: one that no intent names could be
+the only copy of something.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from patcher.change import bytecode, ledger
 from patcher.change.files import Image, same
 from patcher.change.folder import SUFFIX, spare
-from patcher.change.scene import RECORD, Place, Scene, judge, read
+from patcher.change.place import Place
+from patcher.change.scene import RECORD, Scene, judge, read
 from patcher.errors import PatcherError
 from patcher.model import State
 
@@ -23,11 +26,14 @@ from patcher.model import State
 class Wanted:
     """How the target shall stand."""
 
-    source: Image
+    sources: tuple[tuple[PurePosixPath, Image], ...]
+    """The files of the patch, in the order they change."""
     record: Image | None
     """None where there is no RECORD."""
     ours: tuple[tuple[str, Image], ...] = ()
-    """The files of the ledger's folder, in the order they are written: the back-up, then the state file."""
+    """The files of the ledger's folder, in the order they are written: the state file, then the back-ups."""
+    forgets: bool = False
+    """Whether the ledger shall forget files that it tells of now: then it is written when they have changed."""
 
 
 def carry(place: Place, scene: Scene, wanted: Wanted) -> Scene:
@@ -37,46 +43,56 @@ def carry(place: Place, scene: Scene, wanted: Wanted) -> Scene:
     """
     try:
         _write(place, scene, wanted)
-        return _proven(place, wanted)
+        return _proven(place, scene, wanted)
     except BaseException as error:
         _put_back(place, scene, wanted, error)
         raise
 
 
 def _write(place: Place, scene: Scene, wanted: Wanted) -> None:
-    if wanted.ours:
+    if wanted.ours and not wanted.forgets:
         _lay(place, wanted.ours)
     record = None if same(scene.record, wanted.record) else wanted.record
-    source = None if same(scene.source, wanted.source) else wanted.source
+    before = {part.path: part.source for part in scene.parts}
+    changing = [(path, image) for path, image in wanted.sources if not same(before.get(path), image)]
     # What needs space is written before the first file changes.
     if record:
         place.dist_info.stage(RECORD, record)
-    if source:
-        place.home.stage(place.name, source)
+    for path, image in changing:
+        place.home(path).stage(path.name, image)
     _unchanged(place, scene)
-    with _fresh_bytecode(place):
-        if source:
-            place.home.commit(place.name)
+    with _fresh_bytecode(place, wanted):
+        for path, _ in changing:
+            place.home(path).commit(path.name)
         if record:
             place.dist_info.commit(RECORD)
-    _sweep(place, {name for name, _ in wanted.ours})
+    if wanted.ours and wanted.forgets:
+        _lay(place, wanted.ours)
+    _sweep(place, scene, {name for name, _ in wanted.ours})
 
 
 @contextmanager
-def _fresh_bytecode(place: Place) -> Iterator[None]:
+def _fresh_bytecode(place: Place, wanted: Wanted) -> Iterator[None]:
     """Bytecode goes before the change, so that no cut leaves old code that runs, and again after it, since another
     process may have imported the old source in between."""
-    bytecode.remove(place.home, place.name, place.caches)
+    _clear(place, [path for path, _ in wanted.sources])
     yield
-    bytecode.remove(place.home, place.name, place.caches)
+    _clear(place, [path for path, _ in wanted.sources])
+
+
+def _clear(place: Place, paths: list[PurePosixPath]) -> None:
+    for path in paths:
+        bytecode.remove(place.home(path), path.name, place.caches)
 
 
 def _unchanged(place: Place, scene: Scene) -> None:
     """An installer knows nothing of our lock: what it wrote since we looked must not be overwritten."""
-    now = place.home.look(place.name), place.dist_info.look(RECORD)
-    if not (same(now[0], scene.source) and same(now[1], scene.record)):
-        hint = "Let the other installer finish, then run the command again."
-        raise PatcherError("target-changed", f"{place.home.path / place.name} changed while we worked on it.", hint)
+    looked = [(place.full(part.path), place.look(part.path), part.source) for part in scene.parts]
+    looked.append((place.dist_info.path / RECORD, place.dist_info.look(RECORD), scene.record))  # type: ignore[arg-type]
+    for path, now, before in looked:
+        if not same(now, before):
+            hint = "Let the other installer finish, then run the command again."
+            raise PatcherError("target-changed", f"{path} changed while we worked on it.", hint)
 
 
 def _lay(place: Place, images: tuple[tuple[str, Image], ...]) -> None:
@@ -85,34 +101,36 @@ def _lay(place: Place, images: tuple[tuple[str, Image], ...]) -> None:
             folder.put(name, image)
 
 
-def _sweep(place: Place, keep: set[str]) -> None:
-    """Removes our temporary files, and of the ledger's folder all that is ours but `keep`."""
-    place.home.remove(spare(place.name))
+def _sweep(place: Place, scene: Scene, keep: set[str]) -> None:
+    """Removes our temporary files, and of the ledger's folder all that is ours but `keep`: the state file last."""
+    for part in scene.parts:
+        place.home(part.path).remove(spare(part.path.name))
     place.dist_info.remove(spare(RECORD))
     if not place.dist_info.has(ledger.FOLDER):
         return
     with place.dist_info.inside(ledger.FOLDER) as folder:
         gone = [name for name in folder.names() if name not in keep and (ledger.is_ours(name) or name.endswith(SUFFIX))]
-        for name in gone:
+        for name in sorted(gone, key=lambda name: name == ledger.STATE):
             folder.remove(name)
         folder.sync()
     if not keep:
         place.dist_info.drop(ledger.FOLDER)
 
 
-def _proven(place: Place, wanted: Wanted) -> Scene:
+def _proven(place: Place, scene: Scene, wanted: Wanted) -> Scene:
     """Reads everything again. Raises PatcherError `not-proven` where anything is not as wanted."""
-    scene = read(place)
-    if scene is None or not same(scene.source, wanted.source):
-        raise _unproven(place, place.name)
-    if not same(scene.record, wanted.record):
+    now = read(place, scene.patch)
+    for path, image in wanted.sources:
+        if not same(place.look(path), image):
+            raise _unproven(place, str(path))
+    if not same(now.record, wanted.record):
         raise _unproven(place, RECORD)
-    ours = scene.ours
+    ours = now.ours
     if ours.keys() != dict(wanted.ours).keys() or not all(same(ours[name], image) for name, image in wanted.ours):
         raise _unproven(place, ledger.FOLDER)
-    if judge(scene, place) is State.INTERRUPTED:
+    if judge(now, place) is State.INTERRUPTED:
         raise _unproven(place, "what was left")
-    return scene
+    return now
 
 
 def _unproven(place: Place, what: str) -> PatcherError:
@@ -125,13 +143,15 @@ def _put_back(place: Place, scene: Scene, wanted: Wanted, error: BaseException) 
     try:
         if scene.ours:
             _lay(place, tuple(scene.ours.items()))
-        if _mine(place.home.look(place.name), wanted.source, scene.source):
-            with suppress(PatcherError):  # the source matters more
-                bytecode.remove(place.home, place.name, place.caches)
-            place.home.put(place.name, scene.source)
+        before = {part.path: part.source for part in scene.parts}
+        for path, image in wanted.sources:
+            if _mine(place.look(path), image, before[path]):
+                with suppress(PatcherError):  # the source matters more
+                    _clear(place, [path])
+                place.home(path).put(path.name, before[path])
         if scene.record and _mine(place.dist_info.look(RECORD), wanted.record, scene.record):
             place.dist_info.put(RECORD, scene.record)
-        _sweep(place, set(scene.ours))
+        _sweep(place, scene, set(scene.ours))
     except PatcherError as second:
         code = error.code if isinstance(error, PatcherError) else "put-back-failed"
         message = f"{error} Putting everything back failed too: {second.message}"

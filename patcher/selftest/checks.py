@@ -1,6 +1,7 @@
 """The checks that run inside the target's interpreter. Each returns a sentence, or raises `Failed` with one."""
 
 from __future__ import annotations
+import __future__
 
 import ast
 import importlib
@@ -11,7 +12,7 @@ import sys
 import traceback
 import types
 import warnings
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 Request = Dict[str, Any]
 
@@ -21,11 +22,14 @@ class Failed(Exception):
 
 
 def bytecode(request: Request) -> str:
-    """What this interpreter would run for the module is the source on disk, whatever its bytecode claims."""
-    name, file = request["module"], request["file"]
-    package, _, _ = name.rpartition(".")
-    parent = importlib.util.find_spec(package)  # a top-level package is found, not imported
-    spec = importlib.machinery.PathFinder.find_spec(name, parent.submodule_search_locations) if parent else None
+    """What this interpreter would run for the files is the source on disk, whatever their bytecode claims."""
+    for file in request["files"]:
+        _would_run(_module(file, request["site_packages"]), file)
+    return "Python %d.%d would run the source on disk" % sys.version_info[:2]
+
+
+def _would_run(name: str, file: str) -> None:
+    spec = _spec(name)
     if spec is None or spec.origin is None:
         raise Failed("this interpreter finds no %s" % name)
     if not os.path.samefile(spec.origin, file):
@@ -34,7 +38,23 @@ def bytecode(request: Request) -> str:
     if loader.get_code(name) != loader.source_to_code(loader.get_data(spec.origin), spec.origin):
         cached = importlib.util.cache_from_source(spec.origin)
         raise Failed("stale bytecode would run instead of the source: %s" % cached)
-    return "Python %d.%d would run the source on disk" % sys.version_info[:2]
+
+
+def _spec(name: str) -> Optional[importlib.machinery.ModuleSpec]:
+    """Where the module would come from. Nothing is imported: of a top-level package not even the package."""
+    package, *rest = name.split(".")
+    spec = importlib.util.find_spec(package)
+    for part in rest:
+        package += "." + part
+        inside = spec.submodule_search_locations if spec else None
+        spec = importlib.machinery.PathFinder.find_spec(package, inside) if inside else None
+    return spec
+
+
+def _module(file: str, site_packages: str) -> str:
+    """The name under which a file below site-packages is imported."""
+    parts = os.path.relpath(file, site_packages)[: -len(".py")].split(os.sep)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 def contract(request: Request, device: Any) -> str:
@@ -53,17 +73,28 @@ def contract(request: Request, device: Any) -> str:
 
 
 def callers(request: Request) -> str:
-    """Every module of the package that imports the function by name holds the fixed one."""
-    function, fixed = request["function"], _code_in(request["replacement"], request["function"])
-    names = _importers(request)
-    wrong = []
-    for name in names:
-        held = getattr(importlib.import_module(name), function, None)
-        if not isinstance(held, types.FunctionType) or not _same_code(held.__code__, fixed):
+    """Every module of the package that imports the function by name holds the fixed one, and so does its own."""
+    own = _module(request["file"], request["site_packages"]), request["function"]
+    importers = _importers(request)
+    wrong, missing = [], []
+    for name, held in [own] + importers:
+        try:
+            module = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] == name.partition(".")[0]:
+                raise
+            missing.append("%s (no %s)" % (name, error.name))
+            continue
+        if not _is_fixed(getattr(module, held, None), request):
             wrong.append(name)
     if wrong:
-        raise Failed("%d of %d modules do not hold the fixed function: %s" % (len(wrong), len(names), ", ".join(wrong)))
-    return "%d modules hold the fixed function" % len(names)
+        count = len(wrong), len(importers) + 1
+        raise Failed("%d of %d modules do not hold the fixed function: %s" % (count + (", ".join(wrong),)))
+    count = len(importers) - len(missing)
+    told = "%d module%s the fixed function" % (count, " holds" if count == 1 else "s hold")
+    if not importers:
+        told = "%s holds the fixed function, which no other module of the package imports" % own[0]
+    return told + ("; not importable here: " + ", ".join(missing) if missing else "")
 
 
 def generate() -> str:
@@ -116,7 +147,11 @@ def _same_tokens(on_cpu: Any, on_device: Any, run: Any) -> None:
 
 
 def _installed(request: Request) -> Any:
-    return getattr(importlib.import_module(request["module"]), request["function"])
+    name = _module(request["file"], request["site_packages"])
+    module = importlib.import_module(name)
+    if not hasattr(module, request["function"]):
+        raise Failed("%s has no %s" % (name, request["function"]))
+    return getattr(module, request["function"])
 
 
 def _representable(case: Any, device: Any) -> bool:
@@ -154,36 +189,57 @@ def _compare(got: Any, expected: Any) -> None:
         raise Failed("%d of %d values differ" % (int((got.cpu() != expected).sum()), expected.numel()))
 
 
-def _importers(request: Request) -> List[str]:
-    """The modules whose source says `from ...pytorch_utils import ..., function`."""
-    root = os.path.dirname(request["file"])
-    package, _, module = request["module"].rpartition(".")
-    found = []
-    for folder, _, files in sorted(os.walk(root)):
-        for file in sorted(files):
-            path = os.path.join(folder, file)
-            if file.endswith(".py") and _imports(path, module, request["function"]):
-                parts = os.path.relpath(path, root)[: -len(".py")].split(os.sep)
-                found.append(".".join([package] + [part for part in parts if part != "__init__"]))
+def _importers(request: Request) -> List[Tuple[str, str]]:
+    """The modules of the package whose source imports the function, and the name that each has for it."""
+    file = request["file"]
+    module = os.path.basename(file)[: -len(".py")]
+    found: List[Tuple[str, str]] = []
+    for folder, _, files in sorted(os.walk(os.path.dirname(file))):
+        for path in (os.path.join(folder, each) for each in sorted(files) if each.endswith(".py")):
+            name = _module(path, request["site_packages"])
+            found.extend((name, held) for held in _imported(path, module, request["function"]))
     return found
 
 
-def _imports(path: str, module: str, function: str) -> bool:
+def _imported(path: str, module: str, function: str) -> List[str]:
+    """The names under which `from ...module import function` leaves it in the module at `path`."""
     with open(path, "rb") as file:
         source = file.read()
     if function.encode() not in source:
+        return []
+    return [
+        alias.asname or alias.name
+        for node in _at_module_level(ast.parse(source))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[-1] == module
+        for alias in node.names
+        if alias.name == function
+    ]
+
+
+def _at_module_level(node: ast.AST) -> Iterator[ast.AST]:
+    """Every node whose names are the module's: none inside of functions and classes."""
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)):
+            yield child
+            yield from _at_module_level(child)
+
+
+def _is_fixed(held: Any, request: Request) -> bool:
+    """Whether it is the replacement, compiled with the future import of annotations that its module has, or without."""
+    if not isinstance(held, types.FunctionType):
         return False
-    return any(
-        isinstance(node, ast.ImportFrom)
-        and (node.module or "").split(".")[-1] == module
-        and any(alias.name == function for alias in node.names)
-        for node in ast.walk(ast.parse(source))
-    )
+    flags = held.__code__.co_flags & __future__.annotations.compiler_flag
+    return _same_code(held.__code__, _code_in(request["replacement"], request["function"], flags))
 
 
-def _code_in(path: str, function: str) -> types.CodeType:
+def _code_in(path: str, function: str, flags: int) -> types.CodeType:
+    """The code of a function at the top level of a file, as if that began with the future imports of `flags`."""
     with open(path, "rb") as file:
-        code = compile(file.read(), path, "exec", dont_inherit=True)
+        tree = ast.parse(file.read())
+    # Python compiles `torch.x()` in its own way where it sees `import torch`
+    kept = [node for node in tree.body if isinstance(node, ast.Import) or getattr(node, "name", "") == function]
+    tree.body = kept
+    code = compile(tree, path, "exec", flags, dont_inherit=True)
     return next(x for x in code.co_consts if isinstance(x, types.CodeType) and x.co_name == function)
 
 

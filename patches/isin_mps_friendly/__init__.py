@@ -1,4 +1,4 @@
-"""The membership test of transformers 4.45 - 5.0, `isin_mps_friendly`, made right."""
+"""The membership test of transformers, `isin_mps_friendly`: made right in 4.45 - 5.0, added to releases without it."""
 
 from __future__ import annotations
 
@@ -7,25 +7,43 @@ from pathlib import Path, PurePosixPath
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
-from patcher.model import KnownBody, Need, Patch
+from patcher.model import FunctionPatch, KnownBody, Need
 
 _HERE = Path(__file__).parent
+_BEFORE = SpecifierSet(">=4.38.0.dev0,<4.45.0.dev0", prereleases=True)
 _HOLD_IT = SpecifierSet(">=4.45.0.dev0,<5.1.0.dev0", prereleases=True)
+_AFTER = SpecifierSet(">=5.1.0.dev0", prereleases=True)
 
 
-def need(transformers: str, torch: str | None) -> Need:
-    """Whether a target with these versions needs the patch: every release that has the function does.
+def need(transformers: str, torch: str | None, files: int = 1) -> Need:
+    """Whether a target with these versions needs the patch by itself: every release from 4.45 on does.
 
     The released bodies are wrong on MPS below torch 2.4, and call `torch.isin` from there on, which MPS has in full
     since torch 2.9 only. An installed file outlives the torch beside it, so a torch of today does not spare the patch.
+    From 5.1 on there is no such function, and packages that import it fail (coqui-ai/TTS #4406), whatever the torch.
     """
+    del files  # there is one
     try:
-        has_function = Version(transformers) in _HOLD_IT
+        version = Version(transformers)
     except InvalidVersion:
         return Need(needed=False, reason=f"{transformers} is not a version, so it cannot be told what it needs")
-    if not has_function:
-        return Need(needed=False, reason=f"transformers {transformers} has no isin_mps_friendly (4.45 - 5.0 have)")
-    return Need(needed=True, reason=_reason(transformers, torch))
+    if version in _HOLD_IT:
+        return Need(needed=True, reason=_reason(transformers, torch))
+    if version in _AFTER:
+        reason = f"transformers {transformers} has no isin_mps_friendly, which other packages import from it"
+        return Need(needed=True, reason=reason)
+    calls = "calls torch.isin itself, if at all" if version in _BEFORE else "is older than 4.38"
+    reason = f"transformers {transformers} has no isin_mps_friendly (4.45 - 5.0 have), and {calls}"
+    return Need(needed=False, reason=reason)
+
+
+def without(transformers: str) -> bool:
+    """Whether that release has no such function (4.38 - 4.44, and 5.1 and later), so that it may be added."""
+    try:
+        version = Version(transformers)
+    except InvalidVersion:
+        return False
+    return version in _BEFORE or version in _AFTER
 
 
 def _reason(transformers: str, torch: str | None) -> str:
@@ -43,7 +61,7 @@ def _reason(transformers: str, torch: str | None) -> str:
     )
 
 
-PATCH = Patch(
+PATCH = FunctionPatch(
     name="isin_mps_friendly",
     summary="The membership test that generate() uses: right on MPS for every shape, dtype and torch.",
     links=(
@@ -66,6 +84,13 @@ PATCH = Patch(
             digest="a8230e1629ffa37614e4a8f55566befd9c1c7da9ded91d68dedcf5e5c6240ea6",
         ),
     ),
+    former=(
+        KnownBody(
+            name="an earlier body of mps-patcher 0.1.0",
+            digest="000206cac9180d2eb40c853373c7f030470971fca765221c77a4857ab9b0bfcb",
+        ),
+    ),
+    without=without,
     contract=_HERE / "contract.py",
     need=need,
 )

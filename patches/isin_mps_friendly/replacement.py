@@ -1,7 +1,8 @@
 """The fixed function as ordinary code: tests import it, the type checker reads it, libcst transplants it.
 
-What is transplanted is the body alone; the signature stays the target's. So the body may name nothing but its own
-parameters, builtins and `torch`, runs on Python 3.8 and torch 2.0, and calls itself by the name it has there.
+Where a target has the function, the body alone is transplanted and the signature stays the target's; where it has none,
+the whole function is added. So it may name nothing but its own parameters, builtins and `torch`, runs on Python 3.8
+(where `X | Y` must stay text) and torch 2.0, and calls itself by the name it has there.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import torch
 
 
-def isin_mps_friendly(elements: torch.Tensor, test_elements: torch.Tensor | int) -> torch.Tensor:
+def isin_mps_friendly(elements: torch.Tensor, test_elements: "torch.Tensor | int") -> torch.Tensor:
     """
     `torch.isin(elements, test_elements)`, on MPS too, with every torch and macOS.
 

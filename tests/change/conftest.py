@@ -16,7 +16,7 @@ from unittest import mock
 import pytest
 
 from patcher.change import operations
-from patcher.model import Result, Target
+from patcher.model import Patch, Result, Target
 from patches.isin_mps_friendly import PATCH
 
 Snapshot = dict[str, tuple[Any, ...]]
@@ -28,9 +28,10 @@ CUT = 137
 
 @dataclass(frozen=True)
 class Env:
-    """One target, and the operations on it with the one patch."""
+    """One target, and the operations on it with `isin_mps_friendly`, or with other patches."""
 
     target: Target
+    patches: tuple[Patch, ...] = (PATCH,)
 
     @property
     def source(self) -> Path:
@@ -45,16 +46,21 @@ class Env:
         return self.target.dist_info / "mps-patcher"
 
     def apply(self, *, named: bool = True, **options: Any) -> Result:
-        (result,) = operations.apply((self.target,), (PATCH,), named=named, **options)
+        (result,) = self.each("apply", named=named, **options)
         return result
 
     def revert(self, **options: Any) -> Result:
-        (result,) = operations.revert((self.target,), (PATCH,), **options)
+        (result,) = self.each("revert", **options)
         return result
 
     def status(self, **options: Any) -> Result:
-        (result,) = operations.status((self.target,), (PATCH,), **options)
+        (result,) = self.each("status", **options)
         return result
+
+    def each(self, command: str, *, patches: tuple[Patch, ...] = (), **options: Any) -> tuple[Result, ...]:
+        """The results of a command, one for each patch."""
+        results: tuple[Result, ...] = getattr(operations, command)((self.target,), patches or self.patches, **options)
+        return results
 
     def snapshot(self) -> Snapshot:
         return snapshot(self.target.site_packages)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from patcher.model import State
+from patches import CATALOGUE
 
 
 def run(*command: object, cache: Path) -> None:
@@ -118,6 +119,28 @@ def test_reinstalled_or_upgraded_the_state_is_that_of_the_new_files(
     assert it.apply().error is None
     assert it.revert().error is None
     assert it.snapshot() == fresh
+
+
+def test_both_patches_go_with_the_release_that_they_were_applied_to(
+    venvs: Callable[[str], Venv],
+    wheels: Callable[[str], Path],
+    at_site: Callable[..., Any],
+    tree: Callable[[Path], Any],
+) -> None:
+    """Many files at once: none is written through a link, an upgrade leaves nothing, and so does an uninstall."""
+    venv = venvs("venv")
+    before = set(venv.site_packages.rglob("*"))
+    for version in ("4.44.2", "5.1.0"):
+        venv.install(*(["--upgrade"] if venv.installer[0] == "pip" else []), wheels(version))
+        it = at_site(venv.site_packages, torch="2.4.0")
+        assert not it.ours.exists()
+        assert [result.state for result in it.each("status", patches=CATALOGUE)] == [State.ABSENT, State.UNPATCHED]
+        cached = tree(venv.cache) if venv.cache.exists() else None
+        applied = it.each("apply", patches=CATALOGUE, named=False)
+        assert [(result.error, result.state) for result in applied] == [(None, State.PATCHED)] * 2
+        assert cached == (tree(venv.cache) if venv.cache.exists() else None)
+    venv.uninstall()
+    assert set(venv.site_packages.rglob("*")) == before
 
 
 def test_a_copied_environment_is_undone_on_its_own(

@@ -19,11 +19,11 @@ ADDED = {OURS + "state.json": b"{}", OURS + "back.orig": b"old"}
 
 
 def follow(data: bytes) -> bytes:
-    return record.follow(data, (PATH, NEW), OURS, ADDED)
+    return record.follow(data, {PATH: NEW}, OURS, ADDED)
 
 
 def restore(data: bytes, row: str | None = OLD) -> bytes:
-    return record.restore(data, (PATH, row), OURS)
+    return record.restore(data, {PATH: row} if row else {}, OURS)
 
 
 def test_a_row_is_as_installers_write_it() -> None:

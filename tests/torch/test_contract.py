@@ -12,10 +12,7 @@ import torch
 
 from patcher.selftest import checks, device
 from patcher.selftest.rules import Rules, show
-from patches import CATALOGUE
-from patches.isin_mps_friendly import replacement
-
-PATCH = next(patch for patch in CATALOGUE if patch.name == "isin_mps_friendly")
+from patches.isin_mps_friendly import PATCH, replacement
 
 
 def run(function: Callable[..., Any], rules: Rules, monkeypatch: pytest.MonkeyPatch) -> str:

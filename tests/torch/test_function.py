@@ -16,12 +16,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from patcher.selftest import emulated
 from patcher.selftest.rules import Rules
-from patches import CATALOGUE
+from patches.isin_mps_friendly import PATCH
 from patches.isin_mps_friendly.contract import reference
 from patches.isin_mps_friendly.replacement import isin_mps_friendly
 
 View = Callable[[torch.Tensor], torch.Tensor]
-REPLACEMENT = next(patch.replacement for patch in CATALOGUE if patch.name == "isin_mps_friendly")
+REPLACEMENT = PATCH.replacement
 INTEGERS = [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64]
 FLOATS = [torch.float16, torch.bfloat16, torch.float32]
 SHAPES = [(), (1,), (2,), (5,), (2, 3), (0,), (2, 0), (1, 1), (2, 3, 2), (12,), (40,), (1, 2, 1, 2, 2, 2)]

@@ -1,0 +1,1 @@
+"""Sending the direct calls of a function through another one: `sites` finds them, `redirect` edits them."""

@@ -1,0 +1,92 @@
+"""What a dotted name means where it stands, by the rules of Python's scopes.
+
+Flow is not followed: a name means whatever anything in its scope binds it to. Where that is not one thing, `meaning`
+says so instead of guessing.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from patcher.calls.scopes import Binding, Reading, Scope, Use, home
+
+
+class Meaning(Enum):
+    """How a dotted name relates to a qualified name."""
+
+    IT = "it"
+    """It is it, or something below it, whenever the code runs."""
+    PERHAPS = "perhaps"
+    """It may be it, or something else."""
+    OTHER = "other"
+
+
+def candidates(reading: Reading, wanted: str) -> list[Use]:
+    """The uses that may have to do with `wanted`, a qualified name: all others have not."""
+    every = (pair for scope in reading.scopes for pair in scope.bindings.items())
+    names = {name for name, bound in every if any(_below(one.imports or "", wanted) for one in bound)}
+    last = wanted.rpartition(".")[2]
+    return [use for use in reading.uses if last in use.parts or use.parts[0] in names]
+
+
+def meaning(use: Use, wanted: str, reading: Reading) -> tuple[Meaning, tuple[Binding, ...]]:
+    """Whether `use` is `wanted`, a qualified name, and the imports through which it is."""
+    return _meaning(use.parts, use.scope, wanted, reading, frozenset())
+
+
+def _meaning(
+    parts: tuple[str, ...], scope: Scope, wanted: str, reading: Reading, seen: frozenset[Binding]
+) -> tuple[Meaning, tuple[Binding, ...]]:
+    name, rest = parts[0], parts[1:]
+    found = [one for one in _bindings(name, scope) if one not in seen]
+    if not found:
+        return (Meaning.PERHAPS if not seen and _may_be_starred(parts, wanted, reading) else Meaning.OTHER), ()
+    matching = [one for one in found if one.imports and _below(".".join((one.imports, *rest)), wanted)]
+    # What is bound under `global` is bound elsewhere than it stands
+    steady = all(one.idle or (one in matching and one in one.scope.bindings.get(name, ())) for one in found)
+    steady = steady and name not in reading.unsteady
+    serving = tuple(one for one in matching if not one.idle)
+    if steady and serving:
+        return Meaning.IT, serving
+    perhaps = bool(matching) or any(_hands_on(one, rest, wanted) for one in found)
+    perhaps = perhaps or any(
+        _meaning((*one.copies, *rest), one.scope, wanted, reading, seen | {*found})[0] is not Meaning.OTHER
+        for one in found
+        if one.copies
+    )
+    return (Meaning.PERHAPS if perhaps else Meaning.OTHER), ()
+
+
+def _hands_on(binding: Binding, rest: tuple[str, ...], wanted: str) -> bool:
+    """Whether another module hands on the package itself, as `from .compat import torch` does."""
+    return bool(binding.imports) and _below(".".join((str(binding.imports).rpartition(".")[2], *rest)), wanted)
+
+
+def _bindings(name: str, scope: Scope) -> list[Binding]:
+    """All that may bind `name` where `scope` runs."""
+    if name in scope.elsewhere:
+        return home(scope, name).bindings.get(name, [])
+    found = scope.bindings.get(name, [])
+    if found and scope.kind != "class":
+        return found
+    outer = _outer(scope)
+    # A class body falls back on what is outside while it has not bound the name itself
+    return [*found, *(_bindings(name, outer) if outer else [])]
+
+
+def _outer(scope: Scope) -> Scope | None:
+    """The scope where a name is looked for next: what a class binds is not seen from inside its functions."""
+    outer = scope.parent
+    while outer and outer.kind == "class":
+        outer = outer.parent
+    return outer
+
+
+def _may_be_starred(parts: tuple[str, ...], wanted: str, reading: Reading) -> bool:
+    """Whether an `import *` may be what gives a name that nothing else gives."""
+    name = ".".join(parts)
+    return bool(reading.stars) and any(_below(one, wanted) for one in (name, *(f"{it}.{name}" for it in reading.stars)))
+
+
+def _below(name: str, wanted: str) -> bool:
+    return name == wanted or name.startswith(f"{wanted}.")

@@ -1,0 +1,93 @@
+"""The text of a module, and edits of it that touch nothing else."""
+
+from __future__ import annotations
+
+import re
+import tokenize
+from codecs import BOM_UTF8
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from io import BytesIO
+
+_LINE = re.compile(rb"[^\r\n]*(?:\r\n|\r|\n|\Z)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edit:
+    """The bytes from `start` up to `end` become `new`."""
+
+    start: int
+    end: int
+    new: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    """A module in UTF-8, with the lines that Python counts."""
+
+    body: bytes
+    """Without a byte order mark."""
+    mark: bytes
+    encoding: str
+    starts: tuple[int, ...] = field(repr=False)
+    """Where each line begins, and where the last one ends."""
+
+    @classmethod
+    def read(cls, source: bytes) -> Text:
+        """Raises ValueError or SyntaxError where the bytes cannot be read, and written again as they are."""
+        mark = BOM_UTF8 if source.startswith(BOM_UTF8) else b""
+        rest = source.removeprefix(mark)
+        encoding, _ = tokenize.detect_encoding(BytesIO(rest).readline)
+        text = rest.decode(encoding)
+        if text.encode(encoding) != rest:
+            raise ValueError(f"{encoding} does not give the bytes back")
+        body = text.encode("utf-8")
+        ends = [match.end() for match in _LINE.finditer(body) if match.group()]
+        return cls(body=body, mark=mark, encoding=encoding, starts=(0, *ends))
+
+    def line(self, number: int) -> bytes:
+        """The line of that number, counted from 1, with its end; empty beyond the last."""
+        return self.body[self.start(number) : self.start(number + 1)]
+
+    def start(self, number: int) -> int:
+        """Where the line of that number begins."""
+        return self.starts[min(number, len(self.starts)) - 1]
+
+    def indent(self, number: int) -> bytes:
+        """The white space in front of that line, from its last form feed on."""
+        line = self.line(number)
+        return line[: len(line) - len(line.lstrip(b" \t\f"))].rpartition(b"\f")[2]
+
+    def newline(self, number: int) -> bytes:
+        """How that line ends; a last line without an end, as the first one does."""
+        for line in (self.line(number), self.line(1)):
+            for end in (b"\r\n", b"\n", b"\r"):
+                if line.endswith(end):
+                    return end
+        return b"\n"
+
+    def plain(self) -> bytes:
+        """The text, byte for byte as long, with the line ends and white space that libcst knows.
+
+        To Python a lone carriage return ends a line, and a form feed makes what is left of it count for nothing.
+        """
+        unified = re.sub(rb"\r(?!\n)", b"\n", self.body)
+        led = re.sub(rb"^([ \t\f]*)\f", lambda match: match.group(1).replace(b"\f", b" ") + b"\n", unified, flags=re.M)
+        return led.replace(b"\f", b" ")
+
+    def edited(self, edits: Iterable[Edit]) -> bytes:
+        """The module with all edits made; one inside of what another removes is void.
+
+        Raises ValueError if two edits overlap otherwise.
+        """
+        pieces: list[bytes] = []
+        last = Edit(start=0, end=0)
+        for edit in sorted(edits, key=lambda one: (one.start, one.end > one.start, -one.end)):
+            if last.start <= edit.start < last.end and edit.end <= last.end:
+                continue
+            if edit.start < last.end:
+                raise ValueError("two edits overlap")
+            pieces += [self.body[last.end : edit.start], edit.new]
+            last = edit
+        whole = b"".join([*pieces, self.body[last.end :]])
+        return self.mark + whole.decode("utf-8").encode(self.encoding)

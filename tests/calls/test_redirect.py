@@ -1,0 +1,423 @@
+"""Redirecting direct calls: what changes, what does not, and real releases."""
+
+from __future__ import annotations
+
+import difflib
+import io
+import re
+import tokenize
+from codecs import BOM_UTF8
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from zipfile import ZipFile
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from patcher.calls.concrete import Names
+from patcher.calls.redirect import find, redirect
+from patcher.calls.sites import Sites
+from patcher.errors import PatcherError
+from patcher.model import CallsPatch
+from patches.direct_isin import PATCH
+
+PATH = PurePosixPath("transformers/models/clvp/modeling_clvp.py")
+MARK = "  # mps-patcher redirects torch.isin here"
+IMPORT = f"from ...pytorch_utils import isin_mps_friendly{MARK}\n"
+
+
+def rewritten(source: str, path: PurePosixPath = PATH, patch: CallsPatch = PATCH) -> str:
+    return redirect(source.encode(), path, patch).decode()
+
+
+def check_redirected(source: str, expected: str, path: PurePosixPath = PATH) -> None:
+    """`source` becomes `expected`, and nothing is left to do in that."""
+    assert find(source.encode(), PATCH).calls
+    assert rewritten(source, path) == expected
+    assert find(expected.encode(), PATCH) == Sites(calls=0, strange=(), ours=True)
+    assert rewritten(expected, path) == expected
+
+
+def check_noop(source: str, *strange: str) -> None:
+    """`source` stays, and `strange` is what is said of it."""
+    assert find(source.encode(), PATCH) == Sites(calls=0, strange=strange, ours=False)
+    assert rewritten(source) == source
+
+
+CALLS = [
+    ("torch.isin(a, b)", "isin_mps_friendly(a, b)"),
+    ("torch.isin(elements=a, test_elements=b)", "isin_mps_friendly(elements=a, test_elements=b)"),
+    ("torch.isin(test_elements=b(), elements = a())", "isin_mps_friendly(test_elements=b(), elements = a())"),
+    ("torch.isin(a, test_elements=b)", "isin_mps_friendly(a, test_elements=b)"),
+    ("torch.isin(1, 2.0)", "isin_mps_friendly(1, 2.0)"),
+    ("torch.isin(  a ,b  ,)", "isin_mps_friendly(  a ,b  ,)"),
+    ("torch.isin (a, b)", "isin_mps_friendly (a, b)"),
+    ("torch . isin(a, b)", "isin_mps_friendly(a, b)"),
+    ("(torch.isin)(a, b)", "(isin_mps_friendly)(a, b)"),
+    ("(torch  # why\n .isin)(a, b)", "(isin_mps_friendly  # why\n )(a, b)"),
+    ("(torch.isin(a, b))", "(isin_mps_friendly(a, b))"),
+    ("~torch.isin(a, b)[0].any()", "~isin_mps_friendly(a, b)[0].any()"),
+    (
+        "torch.isin(torch.isin(a, b), torch.isin(c, d))",
+        "isin_mps_friendly(isin_mps_friendly(a, b), isin_mps_friendly(c, d))",
+    ),
+    ("torch.isin(a, b, assume_unique=True)", "isin_mps_friendly(a, b)"),
+    ("torch.isin(a, b, assume_unique=sure)", "isin_mps_friendly(a, b)"),
+    ("torch.isin(assume_unique=False, elements=a, test_elements=b)", "isin_mps_friendly(elements=a, test_elements=b)"),
+    ("torch.isin(elements=a, assume_unique=1, test_elements=b)", "isin_mps_friendly(elements=a, test_elements=b)"),
+    ("torch.isin(a, b, invert=False)", "isin_mps_friendly(a, b)"),
+    ("torch.isin(a, b, invert=False,)", "isin_mps_friendly(a, b,)"),
+    ("torch.isin(a, b, invert=True)", "isin_mps_friendly(a, b).logical_not()"),
+    ("torch.isin(a, b, invert=True).any()", "isin_mps_friendly(a, b).logical_not().any()"),
+    ("(torch.isin(a, b, invert=True))", "(isin_mps_friendly(a, b).logical_not())"),
+    ("torch.isin(a, b, invert=no)", "isin_mps_friendly(a, b).ne(no)"),
+    ("torch.isin(a, b, invert=self.größe.no)", "isin_mps_friendly(a, b).ne(self.größe.no)"),
+    ("torch.isin(a, b, assume_unique=True, invert=True)", "isin_mps_friendly(a, b).logical_not()"),
+    (
+        "torch.isin(a, invert=True, test_elements=b, assume_unique=True)",
+        "isin_mps_friendly(a, test_elements=b).logical_not()",
+    ),
+    (
+        "torch.isin(torch.isin(a, b, invert=True), c, invert=True)",
+        "isin_mps_friendly(isin_mps_friendly(a, b).logical_not(), c).logical_not()",
+    ),
+    (
+        "torch.isin(\n    a,  # one\n    b,\n    assume_unique=True,\n)",
+        "isin_mps_friendly(\n    a,  # one\n    b,\n)",
+    ),
+    (
+        "torch.isin(\n    a,\n    b,\n    assume_unique=True,  # faster\n    invert=False\n)",
+        "isin_mps_friendly(\n    a,\n    b,\n    # faster\n)",
+    ),
+    (
+        "torch.isin(\n    a, b, assume_unique=True, invert=False\n)",
+        "isin_mps_friendly(\n    a, b\n)",
+    ),
+    (
+        "torch.isin(\n    assume_unique=True, invert=False,\n    elements=a, test_elements=b)",
+        "isin_mps_friendly(\n    elements=a, test_elements=b)",
+    ),
+    ("torch.isin(a,\n    b, # torch.isin\n)", "isin_mps_friendly(a,\n    b, # torch.isin\n)"),
+    (
+        'f"torch.isin {torch.isin(a, b):>{torch.isin(c, d)}} torch.isin(a, b)"',
+        'f"torch.isin {isin_mps_friendly(a, b):>{isin_mps_friendly(c, d)}} torch.isin(a, b)"',
+    ),
+    (
+        'f"""\n\n{torch.isin(a, b)!r}\n{f"{torch.isin(c, d)}"} """',
+        'f"""\n\n{isin_mps_friendly(a, b)!r}\n{f"{isin_mps_friendly(c, d)}"} """',
+    ),
+    ("[torch.isin(a, b) for a in torch.isin(c, d)]", "[isin_mps_friendly(a, b) for a in isin_mps_friendly(c, d)]"),
+    ("lambda a, b=torch.isin(1, 2): torch.isin(a, b)", "lambda a, b=isin_mps_friendly(1, 2): isin_mps_friendly(a, b)"),
+]
+
+
+@pytest.mark.parametrize(("call", "expected"), CALLS)
+def test_a_call_becomes(call: str, expected: str) -> None:
+    head = "import torch\n\nfrom ...utils import logging\n"
+    ours = head.replace("from ...", IMPORT + "from ...")
+    check_redirected(f"{head}\n\nx = {call}  # torch.isin\n", f"{ours}\n\nx = {expected}  # torch.isin\n")
+
+
+HEAD = "import torch\n"
+OURS = HEAD + IMPORT
+NAMED = {
+    "another name": ("import torch as t\n", "t.isin(a, b)"),
+    "imported by name": ("from torch import isin\n", "isin(a, b)"),
+    "imported by another name": ("from torch import nn, isin as member\n", "member(a, b)"),
+    "by way of a submodule": ("import torch.nn.functional\n", "torch.isin(a, b)"),
+    "within an if": ("if have:\n    import torch\n", "torch.isin(a, b)"),
+    "none where it is not there": (
+        "try:\n    import torch\nexcept ImportError:\n    torch = None\n",
+        "torch.isin(a, b)",
+    ),
+    "for type checkers too": (
+        "if TYPE_CHECKING:\n    from torch import isin\nfrom torch import isin\n",
+        "isin(a, b)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("head", "call"), NAMED.values(), ids=NAMED)
+def test_a_call_is_found_by_what_its_name_means(head: str, call: str) -> None:
+    result = rewritten(f"{head}x = {call}\n")
+    assert IMPORT in result
+    assert re.sub(rf"^ *{re.escape(IMPORT)}", "", result, flags=re.MULTILINE) == f"{head}x = isin_mps_friendly(a, b)\n"
+    compile(result, "result", "exec", dont_inherit=True)
+
+
+NOT_IT = {
+    "a string": "x = 'torch.isin(a, b)'\n",
+    "a comment": "x = 1  # torch.isin(a, b)\n",
+    "a docstring": 'def f():\n    """torch.isin(a, b)"""\n',
+    "the text of an f-string": "x = f'torch.isin(a, b) {torch}'\n",
+    "another package": "import numpy as np\nx = np.isin(a, b)\n",
+    "a method": "x = self.isin(a, b)\ny = torch.linalg.isin(a, b)\n",
+    "another module's": "from .other import isin\nx = isin(a, b)\n",
+    "a parameter": "def f(torch):\n    return torch.isin(a, b)\n",
+    "a parameter of a lambda": "f = lambda torch: torch.isin(a, b)\n",
+    "a local name": "def f():\n    torch = g()\n    return torch.isin(a, b)\n",
+    "a loop's": "x = [torch.isin(a, b) for torch in y]\n",
+    "an argument's": "x = f(isin=a)\n",
+    "what is assigned to its name": "def isin(a, b):\n    return isin(b, a)\n",
+}
+
+
+@pytest.mark.parametrize("text", NOT_IT.values(), ids=NOT_IT)
+def test_what_is_not_a_call_of_it_stays(text: str) -> None:
+    check_noop(HEAD + text)
+
+
+STRANGE = {
+    "f = torch.isin\n": "line 2 passes torch.isin as a value",
+    "f = partial(torch.isin, a)\n": "line 2 passes torch.isin as a value",
+    "def f() -> torch.isin: pass\n": "line 2 passes torch.isin as a value",
+    "torch.isin = f\n": "line 2 changes torch.isin",
+    "x = torch.isin(*a)\n": "line 2 calls torch.isin with * or **",
+    "x = torch.isin(a, b, **c)\n": "line 2 calls torch.isin with * or **",
+    "x = torch.isin(a, b, out=c)\n": "line 2 calls torch.isin with out=",
+    "x = torch.isin(a, b, True)\n": "line 2 calls torch.isin without elements and test_elements, each once",
+    "x = torch.isin(a)\n": "line 2 calls torch.isin without elements and test_elements, each once",
+    "x = torch.isin(a, b, invert=f())\n": "line 2 calls torch.isin with invert=f()",
+    "x = torch.isin(a, b, assume_unique=f())\n": "line 2 calls torch.isin with assume_unique=f()",
+    "x = f'{torch.isin(a, b)=}'\n": "line 2 calls torch.isin in an f-string that shows its text",
+    "if c:\n    import other as torch\nx = torch.isin(a, b)\n": "line 4 calls what may be torch.isin or something else",
+    "t = torch\nx = t.isin(a, b)\n": "line 3 calls what may be torch.isin or something else",
+    "del torch\nx = torch.isin(a, b)\n": "line 3 calls what may be torch.isin or something else",
+    "class A:\n    x = torch.isin(a, b)\n    torch = 1\n": "line 3 calls what may be torch.isin or something else",
+    "match a:\n    case torch: torch.isin(a, b)\n": "line 3 calls what may be torch.isin or something else",
+}
+
+
+@pytest.mark.parametrize(("text", "told"), STRANGE.items())
+def test_what_cannot_be_redirected_is_told_of_with_its_line(text: str, told: str) -> None:
+    check_noop(HEAD + text, told)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("from torch import *\nx = isin(a, b)\n", "line 2 calls what may be torch.isin or something else"),
+        ("from .compat import torch\nx = torch.isin(a, b)\n", "line 2 calls what may be torch.isin or something else"),
+        ("from torch import isin\n__all__ = ['isin']\n", "line 2 exports torch.isin"),
+    ],
+)
+def test_what_comes_from_elsewhere_is_told_of(text: str, told: str) -> None:
+    check_noop(text, told)
+
+
+def test_other_calls_of_the_file_are_redirected_beside_a_strange_use() -> None:
+    result = rewritten(f"{HEAD}f = torch.isin\nx = torch.isin(a, b)\n")
+    assert result == f"{OURS}f = torch.isin\nx = isin_mps_friendly(a, b)\n"
+
+
+PLACES = {
+    "in the alphabet of the other imports": (
+        f"{HEAD}\nfrom ...modeling_utils import x\nfrom ...utils import y\n\nz = torch.isin(a, b)\n",
+        f"{HEAD}\nfrom ...modeling_utils import x\n{IMPORT}from ...utils import y\n\nz = isin_mps_friendly(a, b)\n",
+    ),
+    "behind the import of torch, where there is no other": (
+        f'"""Doc."""\nfrom __future__ import annotations\n{HEAD}x = torch.isin(a, b)\n',
+        f'"""Doc."""\nfrom __future__ import annotations\n{OURS}x = isin_mps_friendly(a, b)\n',
+    ),
+    "in the block that imports torch": (
+        f"if have:\n    {HEAD}\n\ndef f(a, b):\n    return torch.isin(a, b)\n",
+        f"if have:\n    {HEAD}    {IMPORT}\n\ndef f(a, b):\n    return isin_mps_friendly(a, b)\n",
+    ),
+    "for methods beside an attribute of that name": (
+        f"{HEAD}class A:\n    torch = 1\n    def f(self):\n        return torch.isin(a, b)\n",
+        f"{OURS}class A:\n    torch = 1\n    def f(self):\n        return isin_mps_friendly(a, b)\n",
+    ),
+    "on the line that imports torch": (
+        f"if have: {HEAD}\n\ndef f(a, b):\n    return torch.isin(a, b)\n",
+        f"if have: import torch; {IMPORT}\n\ndef f(a, b):\n    return isin_mps_friendly(a, b)\n",
+    ),
+    "in the function that imports torch": (
+        "def f(a, b):\n    import torch\n    return torch.isin(a, b)\n",
+        f"def f(a, b):\n    import torch\n    {IMPORT}    return isin_mps_friendly(a, b)\n",
+    ),
+    "before a line that imports and calls": (
+        "import torch; x = torch.isin(a, b)\n",
+        f"{IMPORT}import torch; x = isin_mps_friendly(a, b)\n",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), PLACES.values(), ids=PLACES)
+def test_the_import_goes(text: str, expected: str) -> None:
+    check_redirected(text, expected)
+
+
+def test_the_import_that_is_there_serves() -> None:
+    for name, line in {
+        "isin_mps_friendly": "from ...pytorch_utils import isin_mps_friendly\n",
+        "m": "from ...pytorch_utils import Conv1D, isin_mps_friendly as m\n",
+        "isin_mps_friendly ": "from transformers.pytorch_utils import isin_mps_friendly\n",
+    }.items():
+        call = f"x = {name.strip()}(a, b)\n"
+        assert rewritten(f"{HEAD}{line}x = torch.isin(a, b)\n") == HEAD + line + call
+
+
+TAKEN = {
+    "a function": "def isin_mps_friendly(a, b):\n    return None\n",
+    "a parameter": "def f(isin_mps_friendly):\n    return isin_mps_friendly\n",
+    "a variable": "isin_mps_friendly = 1\n",
+    "a use of a name from nowhere": "x = isin_mps_friendly\n",
+    "a star": "from .names import *\n",
+    "another import": "from .other import isin_mps_friendly\n",
+}
+
+
+@pytest.mark.parametrize("text", TAKEN.values(), ids=TAKEN)
+def test_a_name_that_is_taken_is_left_alone(text: str) -> None:
+    result = rewritten(f"{HEAD}{text}y = torch.isin(a, b)\n")
+    line = IMPORT.replace("isin_mps_friendly", "isin_mps_friendly as redirected_isin")
+    assert line in result
+    assert result.replace(line, "") == f"{HEAD}{text}y = redirected_isin(a, b)\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ("transformers/generation/utils.py", "from ..pytorch_utils import"),
+        ("transformers/modeling_utils.py", "from .pytorch_utils import"),
+        ("transformers/__init__.py", "from .pytorch_utils import"),
+        ("other/module.py", "from transformers.pytorch_utils import"),
+    ],
+)
+def test_the_import_is_relative_within_the_package(path: str, line: str) -> None:
+    assert line in rewritten(f"{HEAD}x = torch.isin(a, b)\n", PurePosixPath(path))
+
+
+def test_the_functions_own_file_stays() -> None:
+    text = f"{HEAD}x = torch.isin(a, b)\n"
+    assert rewritten(text, PATCH.file) == text
+
+
+ENCODED = {
+    "carriage returns": f"{HEAD}x = torch.isin(a, b)\n".replace("\n", "\r\n").encode(),
+    "old carriage returns": f"{HEAD}x = torch.isin(a, b)\n".replace("\n", "\r").encode(),
+    "no final newline": f"{HEAD}x = torch.isin(a, b)".encode(),
+    "a byte order mark": BOM_UTF8 + f"{HEAD}x = torch.isin(a, b)\n".encode(),
+    "latin-1": f"# coding: latin-1\n{HEAD}x = torch.isin('\xe9', b)\n".encode("latin-1"),
+    "a form feed": f"{HEAD}\f\nx = torch.isin(a, b)\n".encode(),
+    "a form feed in front": f"{HEAD}\fx = torch.isin(a, b)\n".encode(),
+    "letters of several bytes": f"{HEAD}x = f('\N{SNOWMAN}', torch.isin(a, b))\n".encode(),
+    "tabs": f"{HEAD}if x:\n\ty = torch.isin(a, b)\n".encode(),
+}
+
+
+@pytest.mark.parametrize("source", ENCODED.values(), ids=ENCODED)
+def test_every_other_byte_stays(source: bytes) -> None:
+    result = redirect(source, PATH, PATCH)
+    end = next(one for one in (b"\r\n", b"\r", b"\n") if one in source)
+    assert result.count(IMPORT.encode().rstrip() + end) == 1
+    plain = result.replace(IMPORT.encode().rstrip() + end, b"").replace(b"isin_mps_friendly", b"torch.isin")
+    assert plain == source
+
+
+REFUSED = {
+    "if have: import torch; x = torch.isin(a, b)\n": "a call stands on one line with the import that it goes by",
+    "from __future__ import annotations; import torch; x = torch.isin(a, b)\n": "must occur at the beginning",
+}
+
+
+@pytest.mark.parametrize(("text", "why"), REFUSED.items())
+def test_what_has_no_place_for_an_import_is_refused(text: str, why: str) -> None:
+    with pytest.raises(PatcherError, match=why) as caught:
+        rewritten(text)
+    assert caught.value.code == "unsafe-rewrite"
+
+
+@pytest.mark.parametrize("text", ["x = (torch.isin(\n", "x = '\udcff'; torch.isin(a, b)\n", "\0torch.isin(a, b)"])
+def test_what_is_no_python_is_refused(text: str) -> None:
+    source = text.encode("utf-8", "surrogateescape")
+    for work in (lambda: find(source, PATCH), lambda: redirect(source, PATH, PATCH)):
+        with pytest.raises(PatcherError) as caught:
+            work()
+        assert caught.value.code == "unparsable-source"
+        assert "\n" not in caught.value.message
+
+
+def test_a_disagreement_with_libcst_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither analysis is believed alone."""
+    monkeypatch.setattr(Names, "mean_callee", lambda *_: False)
+    with pytest.raises(PatcherError, match="libcst and Python read different calls") as caught:
+        rewritten(f"{HEAD}x = torch.isin(a, b)\n")
+    assert caught.value.code == "unsafe-rewrite"
+
+
+PIECES = [
+    ("x = torch.isin(a, b)\n", "x = isin_mps_friendly(a, b)\n"),
+    ("def f(torch):\n    return torch.isin(a, b)\n", None),
+    (
+        "def g(a):\n    return [torch.isin(a, b) for b in a]\n",
+        "def g(a):\n    return [isin_mps_friendly(a, b) for b in a]\n",
+    ),
+    ("class C:\n    y = torch.isin(a, b, invert=True)\n", "class C:\n    y = isin_mps_friendly(a, b).logical_not()\n"),
+    ("s = 'torch.isin(a, b)'  # torch.isin\n", None),
+    ("z = np.isin(torch, b)\n", None),
+    ("f'{torch.isin(a, b)} torch.isin(a, b)'\n", "f'{isin_mps_friendly(a, b)} torch.isin(a, b)'\n"),
+    (
+        "if a:\n    pass\nelif torch.isin(a, b):\n    pass\n",
+        "if a:\n    pass\nelif isin_mps_friendly(a, b):\n    pass\n",
+    ),
+    ("\n\n", None),
+    (
+        "async def h():\n    await torch.isin(a,  # b\n        b)\n",
+        "async def h():\n    await isin_mps_friendly(a,  # b\n        b)\n",
+    ),
+]
+
+
+@settings(max_examples=60, deadline=None)
+@given(chosen=st.lists(st.sampled_from(PIECES), max_size=12), end=st.sampled_from(["\n", "\r\n"]))
+def test_a_module_of_many_pieces_changes_piece_by_piece(chosen: list[tuple[str, str | None]], end: str) -> None:
+    source = (HEAD + "".join(before for before, _ in chosen)).replace("\n", end)
+    has_calls = any(after for _, after in chosen)
+    head = OURS if has_calls else HEAD
+    expected = (head + "".join(after or before for before, after in chosen)).replace("\n", end)
+    assert redirect(source.encode(), PATH, PATCH).decode() == expected
+
+
+VERSIONS = ["4.38.2", "4.40.2", "4.41.2", "4.42.4", "4.43.4", "4.44.2", "4.50.3", "4.57.6", "5.0.0", "5.1.0", "5.23.0"]
+EXPECTED = {"4.38.2": 1, "4.40.2": 7, "4.41.2": 10, "4.42.4": 11, "4.43.4": 10, "4.44.2": 12}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_release(version: str, wheels: Callable[[str], Path]) -> None:
+    """No direct call is left, and only lines of calls, branches and imports differ."""
+    found = 0
+    with ZipFile(wheels(version)) as archive:
+        for name in archive.namelist():
+            source = archive.read(name) if name.endswith(".py") else b""
+            path = PurePosixPath(name)
+            if re.search(rb"\bisin\b", source) and path != PATCH.file and (sites := find(source, PATCH)).calls:
+                assert not sites.strange
+                found += sites.calls + sites.branches
+                result = redirect(source, path, PATCH)
+                compile(result, name, "exec")
+                assert not direct_calls(result)
+                assert find(result, PATCH) == Sites(calls=0, strange=(), ours=True)
+                check_difference(source.decode(), result.decode())
+    assert found == EXPECTED.get(version, found) > 0
+
+
+def direct_calls(source: bytes) -> list[int]:
+    """The lines with `torch.isin(`, by tokens."""
+    tokens = [token for token in tokenize.tokenize(io.BytesIO(source).readline) if token.string.strip()]
+    window = zip(tokens, tokens[1:], tokens[2:], tokens[3:], strict=False)
+    return [four[0].start[0] for four in window if [one.string for one in four] == ["torch", ".", "isin", "("]]
+
+
+def check_difference(before: str, after: str) -> None:
+    lines = [line for line in difflib.ndiff(before.splitlines(), after.splitlines()) if line[0] in "+-"]
+    removed = [line[2:] for line in lines if line[0] == "-"]
+    added = [line[2:] for line in lines if line[0] == "+"]
+    imports = [line for line in added if line.endswith(MARK)]
+    assert len(imports) == 1
+    assert re.fullmatch(rf" *from \.+pytorch_utils import isin_mps_friendly{re.escape(MARK)}", imports[0])
+    assert all("isin_mps_friendly(" in line for line in added if line not in imports)
+    calls = [line.strip().replace("torch.isin(", "isin_mps_friendly(") for line in removed if "torch.isin(" in line]
+    assert calls == [line.strip() for line in added if line not in imports]
+    assert len([line for line in removed if "torch.isin(" not in line]) in (0, 6, 7, 11, 12, 13)

@@ -1,0 +1,406 @@
+"""Two patches in one target, one of which changes several files and rests on the other."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import libcst  # noqa: F401 - before the forks, which would each import it
+import pytest
+
+from patcher.change import record
+from patcher.errors import PatcherError
+from patcher.model import CallsPatch, State
+from patches import CATALOGUE
+
+ISIN, DIRECT = CATALOGUE
+CALLERS = {"4.44.2": 5, "5.23.0": 11}
+"""By release, in how many files it calls torch.isin itself."""
+FEW = ("transformers/generation/stopping_criteria.py", "transformers/generation/utils.py")
+"""Those of 4.44.2 that are unpacked unless all are."""
+
+
+def states(results: tuple[Any, ...]) -> dict[str, State | None]:
+    assert not [result.error for result in results if result.error]
+    return {result.patch: result.state for result in results}
+
+
+def codes(results: tuple[Any, ...]) -> dict[str, str | None]:
+    return {result.patch: result.error and result.error.code for result in results}
+
+
+def both(state: State) -> dict[str, State]:
+    return {ISIN.name: state, DIRECT.name: state}
+
+
+@pytest.fixture
+def it(env: Callable[..., Any]) -> Any:
+    """transformers 4.44.2 of a few files, two of which call torch.isin, and both patches."""
+    return replace(env("4.44.2", torch="2.3.1"), patches=CATALOGUE)
+
+
+@pytest.mark.parametrize("version", CALLERS)
+def test_the_round_on_a_whole_release(env: Callable[..., Any], version: str) -> None:
+    it = replace(env(version, whole=True, torch="2.2.0"), patches=CATALOGUE)
+    original = it.snapshot()
+    isin, direct = it.each("status")
+    assert (direct.state, len(direct.files), direct.need.needed) == (State.UNPATCHED, CALLERS[version], True)
+    assert f"in {CALLERS[version]} files" in direct.need.reason
+    assert isin.need.needed
+    applied = it.each("apply", named=False)
+    assert states(applied) == both(State.PATCHED)
+    changed = {path for path, facts in it.snapshot().items() if path.endswith(".py") and facts != original[path]}
+    assert changed == {str(ISIN.file)} | {str(file.path.relative_to(it.target.site_packages)) for file in direct.files}
+    patched = it.snapshot()
+    again = it.each("apply", named=False)
+    assert [result.changed for result in again] == [False, False]
+    assert it.snapshot() == patched
+    assert states(it.each("revert")) == {ISIN.name: isin.state, DIRECT.name: State.UNPATCHED}
+    assert it.snapshot() == original
+
+
+def test_by_name_a_patch_brings_along_what_it_requires_and_takes_it_back(it: Any) -> None:
+    original = it.snapshot()
+    options = {"patches": (DIRECT,), "catalogue": CATALOGUE}
+    assert states(it.each("apply", named=True, **options)) == both(State.PATCHED)
+    assert states(it.each("status", **options)) == {DIRECT.name: State.PATCHED}
+    assert states(it.each("revert", **options)) == {ISIN.name: State.ABSENT, DIRECT.name: State.UNPATCHED}
+    assert it.snapshot() == original
+
+
+@pytest.mark.parametrize("order", [(ISIN, DIRECT), (DIRECT, ISIN)])
+def test_what_was_also_asked_for_by_itself_stays(it: Any, order: tuple[Any, ...]) -> None:
+    for patch in order:
+        states(it.each("apply", patches=(patch,), named=True, catalogue=CATALOGUE))
+    reverted = it.each("revert", patches=(DIRECT,), catalogue=CATALOGUE)
+    assert states(reverted) == {DIRECT.name: State.UNPATCHED}
+    assert states(it.each("status")) == {ISIN.name: State.PATCHED, DIRECT.name: State.UNPATCHED}
+    assert it.ours.exists()
+
+
+def test_what_is_needed_by_an_applied_patch_is_taken_back_after_that(it: Any) -> None:
+    original = it.snapshot()
+    it.each("apply", named=False)
+    reverted = it.each("revert", patches=(ISIN,), catalogue=CATALOGUE)
+    assert states(reverted) == {ISIN.name: State.ABSENT, DIRECT.name: State.UNPATCHED}
+    assert it.snapshot() == original
+
+
+def test_what_is_needed_stays_where_the_other_cannot_be_taken_back(it: Any) -> None:
+    it.each("apply", named=False)
+    with (it.target.site_packages / FEW[1]).open("ab") as file:
+        file.write(b"# edited\n")
+    before = it.snapshot()
+    refused = it.each("revert")
+    assert codes(refused) == {ISIN.name: "needed-by", DIRECT.name: "edited-file"}
+    assert it.snapshot() == before
+
+
+def test_force_keeps_the_edited_one_of_several_files(it: Any) -> None:
+    original = it.snapshot()
+    it.each("apply", named=False)
+    edited = it.target.site_packages / FEW[1]
+    edited.write_bytes(edited.read_bytes() + b"# edited\n")
+    text = edited.read_bytes()
+    assert codes(it.each("revert", force=True)) == {ISIN.name: None, DIRECT.name: None}
+    (kept,) = edited.parent.glob("*.kept-*")
+    assert kept.read_bytes() == text
+    kept.unlink()
+    assert it.snapshot() == original
+
+
+def test_a_use_that_cannot_be_redirected_refuses_all_of_them(it: Any) -> None:
+    """What was brought along in the same run goes again."""
+    caller = it.target.site_packages / FEW[0]
+    caller.write_text(f"{caller.read_text()}\nisin = torch.isin\n")
+    before = it.snapshot()
+    isin, direct = it.each("status")
+    assert (direct.state, isin.state) == (State.MODIFIED, State.ABSENT)
+    assert "passes torch.isin as a value" in direct.note
+    assert "https://github.com/huggingface/transformers/blob/v4.44.2/src/" + FEW[0] in direct.note
+    refused = it.each("apply", named=False)
+    assert codes(refused) == {ISIN.name: None, DIRECT.name: "unknown-call"}
+    assert not any(result.changed for result in refused)
+    assert "Taken back again" in refused[0].note
+    assert it.snapshot() == before
+    assert codes(it.each("apply", named=False, force=True)) == {ISIN.name: None, DIRECT.name: None}
+    assert caller.read_text().endswith("\nisin = torch.isin\n")
+    assert codes(it.each("revert")) == {ISIN.name: None, DIRECT.name: None}
+    assert it.snapshot() == before
+
+
+def test_nothing_is_redirected_to_what_could_not_be_patched(it: Any) -> None:
+    it.source.write_text("import torch\n\n\ndef isin_mps_friendly(elements, test_elements):\n    return None\n")
+    before = it.snapshot()
+    assert codes(it.each("apply", named=False)) == {ISIN.name: "unknown-body", DIRECT.name: "needs-patch"}
+    assert it.snapshot() == before
+
+
+def test_a_dry_run_shows_both_and_writes_nothing(it: Any) -> None:
+    before = it.snapshot()
+    isin, direct = it.each("apply", named=False, dry_run=True, diff=True)
+    assert it.snapshot() == before
+    assert "+def isin_mps_friendly(" in isin.diff
+    assert re.findall(r"^\+\+\+ b/(.*)$", direct.diff, re.MULTILINE) == list(FEW)
+    assert direct.diff.count("+from ..pytorch_utils import isin_mps_friendly  # mps-patcher ") == len(FEW)
+    now = it.each("apply", named=False)[1]
+    assert [file.after for file in direct.files] == [file.after for file in now.files]
+
+
+def test_a_release_without_direct_calls_has_nothing_to_do(env: Callable[..., Any]) -> None:
+    it = replace(env("4.45.1"), patches=CATALOGUE)
+    before = it.snapshot()
+    (result,) = it.each("apply", patches=(DIRECT,), named=True, catalogue=CATALOGUE)
+    assert (result.error, result.state, result.changed) == (None, State.ABSENT, False)
+    assert "nothing to do" in result.note
+    assert it.snapshot() == before
+
+
+def test_where_torch_is_sound_only_what_other_packages_import_is_needed(env: Callable[..., Any]) -> None:
+    it = replace(env("5.1.0", torch="2.13.0"), patches=CATALOGUE)
+    isin, direct = it.each("apply", named=False)
+    assert (isin.state, isin.changed) == (State.PATCHED, True)
+    assert (direct.state, direct.changed) == (State.UNPATCHED, False)
+    assert "sound isin" in direct.need.reason
+
+
+def test_a_function_that_moved_is_never_added(env: Callable[..., Any]) -> None:
+    it = env("5.23.0")
+    moved = it.source.parent / "utils" / "membership.py"
+    moved.write_text("def isin_mps_friendly(elements, test_elements):\n    pass\n")
+    before = it.snapshot()
+    status = it.status()
+    assert status.state is State.ABSENT
+    assert "not in transformers/pytorch_utils.py but in transformers/utils/membership.py" in status.note
+    result = it.apply(named=False)
+    assert result.error.code == "function-absent"
+    for told in (status.note, result.error.hint):
+        assert "blob/v5.23.0/src/transformers/utils/membership.py" in told
+    assert it.snapshot() == before
+
+
+def test_a_function_that_is_only_handed_on_is_not_ours_to_change(env: Callable[..., Any]) -> None:
+    it = env("5.23.0")
+    it.source.write_text("import torch\nfrom .utils.membership import isin_mps_friendly\n")
+    assert it.status().state is State.MODIFIED
+    assert "blob/v5.23.0/src/transformers/pytorch_utils.py" in it.status().note
+    assert it.apply(named=False, force=True).error.code == "unknown-body"
+
+
+@pytest.mark.parametrize("folder", ["transformers", "transformers/generation"])
+def test_a_folder_that_is_a_link_is_refused(it: Any, folder: str, tmp_path: Path) -> None:
+    """What is behind it may belong to other environments."""
+    shutil.move(it.target.site_packages / folder, tmp_path / "shared")
+    (it.target.site_packages / folder).symlink_to(tmp_path / "shared")
+    assert codes(it.each("apply", named=False))[DIRECT.name] == "linked-folder"
+
+
+@pytest.mark.parametrize("path", ["numpy/__init__.py", "transformers/pytorch_utils.py", "typing.py"])
+def test_a_ledger_that_leads_elsewhere_is_refused(it: Any, path: str) -> None:
+    it.each("apply", named=False)
+    state = it.ours / "state.json"
+    state.write_text(state.read_text().replace(f'"path": "{FEW[0]}"', f'"path": "{path}"'))
+    before = bytes_of(it.snapshot())
+    for command in ("status", "apply", "revert"):
+        results = it.each(command, **({"named": False} if command == "apply" else {}))
+        assert codes(results)[DIRECT.name] in ("state-newer", "state-damaged"), command
+    now = bytes_of(it.snapshot())
+    assert {name for name in before if now[name] != before[name]} <= {
+        f"{it.target.dist_info.name}/{name}" for name in ("RECORD", "mps-patcher/state.json")
+    }
+
+
+@pytest.fixture
+def small(it: Any) -> Any:
+    """The same with short files, which libcst reads at once."""
+    for name in FEW:
+        path = it.target.site_packages / name
+        path.write_text(f"import torch\n\n\ndef {path.stem}(a, b):\n    return torch.isin(a, b)\n")
+    return it
+
+
+def content(snapshot: dict[str, tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
+    """A snapshot without times: each apply has its own."""
+    return {path: facts[:3] + facts[4:] for path, facts in snapshot.items()}
+
+
+@pytest.mark.parametrize("cut_short", ["apply", "revert"])
+@pytest.mark.parametrize("then", ["apply", "revert"])
+def test_every_cut_is_repaired_by_the_next_command(
+    small: Any, cut_at: Callable[..., bool], cut_short: str, then: str
+) -> None:
+    """Whichever of the two patches was at work, and however many of its files had changed."""
+    steps = {"apply": lambda: small.each("apply", named=False), "revert": lambda: small.each("revert")}
+    files = [small.target.site_packages / name for name in (str(ISIN.file), *FEW)]
+    original, first = small.snapshot(), [path.read_bytes() for path in files]
+    states(steps["apply"]())
+    patched, second = small.snapshot(), [path.read_bytes() for path in files]
+    points = 0
+    while True:
+        steps["revert" if cut_short == "apply" else "apply"]()
+        if not cut_at(steps[cut_short], points + 1):
+            break
+        points += 1
+        for path, *whole in zip(files, first, second, strict=True):
+            assert path.read_bytes() in whole
+        assert State.MODIFIED not in states(small.each("status")).values(), points
+        assert codes(steps[then]()) == {ISIN.name: None, DIRECT.name: None}, points
+        assert content(small.snapshot()) == content(patched if then == "apply" else original), points
+        steps["revert"]()
+        assert small.snapshot() == original, points
+    assert points >= 60
+
+
+@pytest.mark.parametrize("then", ["apply", "revert"])
+def test_every_cut_of_one_of_two_is_repaired(small: Any, cut_at: Callable[..., bool], then: str) -> None:
+    """The ledger goes on telling of the patch that stays, and forgets no file before that is itself again."""
+    small.each("apply", patches=(ISIN,), named=True)
+    only, points = small.snapshot(), 0
+    while True:
+        states(small.each("apply", patches=(DIRECT,), named=True, catalogue=CATALOGUE))
+        if not cut_at(lambda: small.each("revert", patches=(DIRECT,), catalogue=CATALOGUE), points + 1):
+            break
+        points += 1
+        if then == "apply":
+            assert states(small.each("apply", named=False)) == both(State.PATCHED), points
+        assert states(small.each("revert", patches=(DIRECT,), catalogue=CATALOGUE)) == {DIRECT.name: State.UNPATCHED}
+        assert content(small.snapshot()) == content(only), points
+    assert points >= 20
+
+
+def test_every_fault_leaves_all_files_as_they_were(small: Any, failing_at: Callable[..., Any], fault: int) -> None:
+    small.each("apply", patches=(ISIN,), named=True)
+    before, points, refused = small.snapshot(), 0, 0
+    while True:
+        with failing_at(points + 1, fault) as calls:
+            (result,) = small.each("apply", patches=(DIRECT,), named=True)
+        if len(calls) <= points:
+            break
+        points += 1
+        if result.error is None:
+            small.each("revert", patches=(DIRECT,))
+            before = small.snapshot()
+            continue
+        refused += 1
+        assert small.snapshot() == before, (points, calls[-1], result.error)
+    assert refused >= 30
+
+
+OUTDATED = Path(__file__).parent / "outdated"
+"""What an earlier mps-patcher, with another body, left of the few files of transformers 4.45.1."""
+
+
+@pytest.fixture
+def outdated(env: Callable[..., Any]) -> Any:
+    it = env("4.45.1")
+    it.ours.mkdir()
+    shutil.copy(OUTDATED / "state.json", it.ours)
+    (digest,) = set(re.findall(r'"before": "(1e0fe[0-9a-f]+)"', (OUTDATED / "state.json").read_text()))
+    shutil.copy(it.source, it.ours / f"{digest}.orig")
+    shutil.copy(OUTDATED / "pytorch_utils.py.patched", it.source)
+    shutil.copy(OUTDATED / "RECORD", it.record)
+    return it
+
+
+def bytes_of(snapshot: dict[str, tuple[Any, ...]]) -> dict[str, Any]:
+    return {path: facts[-1] for path, facts in snapshot.items()}
+
+
+def test_the_work_of_an_earlier_version_is_undone(outdated: Any, env: Callable[..., Any]) -> None:
+    status = outdated.status()
+    assert status.state is State.OUTDATED
+    assert "another version of mps-patcher" in status.note
+    assert outdated.revert().error is None
+    assert bytes_of(outdated.snapshot()) == bytes_of(env("4.45.1").snapshot())
+
+
+def test_the_work_of_an_earlier_version_is_brought_up_to_date(outdated: Any, env: Callable[..., Any]) -> None:
+    fresh = env("4.45.1")
+    pristine = bytes_of(fresh.snapshot())
+    applied = outdated.apply(named=False)
+    assert (applied.error, applied.state, applied.changed) == (None, State.PATCHED, True)
+    assert "up to date" in applied.note
+    fresh.apply()
+    assert outdated.source.read_bytes() == fresh.source.read_bytes()
+    assert outdated.apply().changed is False
+    assert outdated.revert().error is None
+    assert bytes_of(outdated.snapshot()) == pristine
+
+
+def test_every_cut_of_bringing_up_to_date_is_repaired(
+    outdated: Any, cut_at: Callable[..., bool], env: Callable[..., Any], tmp_path: Path
+) -> None:
+    pristine, points = bytes_of(env("4.45.1").snapshot()), 0
+    saved = shutil.copytree(outdated.target.site_packages, tmp_path / "saved")
+    for then in ("apply", "revert"):
+        points = 0
+        while cut_at(lambda: outdated.apply(named=False), points + 1):
+            points += 1
+            assert outdated.status().state in (State.OUTDATED, State.INTERRUPTED, State.PATCHED), points
+            assert getattr(outdated, then)().error is None, points
+            assert outdated.status().state is (State.PATCHED if then == "apply" else State.UNPATCHED)
+            assert outdated.revert().error is None, points
+            assert bytes_of(outdated.snapshot()) == pristine, points
+            shutil.rmtree(outdated.target.site_packages)
+            shutil.copytree(saved, outdated.target.site_packages)
+        shutil.rmtree(outdated.target.site_packages)
+        shutil.copytree(saved, outdated.target.site_packages)
+    assert points >= 15
+
+
+def test_an_earlier_body_without_a_back_up_is_known_and_refused(outdated: Any) -> None:
+    shutil.rmtree(outdated.ours)
+    before = outdated.snapshot()
+    assert outdated.status().state is State.OUTDATED
+    for command in (outdated.apply, outdated.revert):
+        assert command().error.code == "no-backup"
+    assert outdated.snapshot() == before
+
+
+def test_redirections_of_an_earlier_version_are_brought_up_to_date(it: Any) -> None:
+    """One that knew nothing of the branches."""
+    assert isinstance(DIRECT, CallsPatch)
+    earlier = replace(DIRECT, branches=())
+    original = it.snapshot()
+    states(it.each("apply", patches=(ISIN, earlier), named=True))
+    isin, direct = it.each("status")
+    assert (isin.state, direct.state) == (State.PATCHED, State.OUTDATED)
+    assert states(it.each("apply", named=False)) == both(State.PATCHED)
+    assert "Can't infer missing attention mask" not in (it.target.site_packages / FEW[1]).read_text()
+    assert states(it.each("revert"))[DIRECT.name] is State.UNPATCHED
+    assert it.snapshot() == original
+
+
+@pytest.mark.parametrize("command", ["apply", "revert"])
+def test_a_function_that_was_added_and_reinstalled_away(env: Callable[..., Any], command: str) -> None:
+    """RECORD is the proof that an installer wrote the new file; without it, somebody edited ours."""
+    it, fresh = env("5.1.0"), env("5.1.0")
+    it.apply()
+    newer = fresh.source.read_bytes() + b"# a rebuilt wheel\n"
+    it.source.write_bytes(newer)
+    assert it.status().state is State.MODIFIED
+    fresh.source.write_bytes(newer)
+    rows = fresh.record.read_text()
+    row = record.row("transformers/pytorch_utils.py", newer)
+    it.record.write_text(re.sub(r"^transformers/pytorch_utils\.py,.*$", row, rows, flags=re.MULTILINE))
+    listed = it.record.read_bytes()
+    assert it.status().state is State.ABSENT
+    assert getattr(it, command)().error is None
+    if command == "apply":
+        assert it.status().state is State.PATCHED
+        assert it.revert().error is None
+    assert it.source.read_bytes() == newer
+    assert it.record.read_bytes() == listed
+    assert not it.ours.exists()
+
+
+def test_an_error_of_the_whole_target_is_told_of_each_patch(it: Any) -> None:
+    (it.target.dist_info / "RECORD").unlink()
+    (it.target.dist_info / "RECORD").mkdir()
+    for results in (it.each("status"), it.each("apply", named=False), it.each("revert")):
+        assert [result.patch for result in results] == [ISIN.name, DIRECT.name]
+        assert all(isinstance(result.error, PatcherError) for result in results)
