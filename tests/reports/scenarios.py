@@ -1,0 +1,10 @@
+"""The reports that are replayed. To add one, add a Scenario to one of these modules, and its link to the README.
+
+What the reports say was read in their threads; a release that a thread does not name was chosen as `said` tells.
+"""
+
+from __future__ import annotations
+
+from tests.reports import generation, membership
+
+SCENARIOS = (*generation.REPORTS, *membership.REPORTS)
