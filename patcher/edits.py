@@ -37,10 +37,13 @@ class Finding:
 def find(source: bytes, path: PurePosixPath, patch: Patch) -> Finding:
     """What `source`, the file `path` below site-packages, says of the patch.
 
-    Raises PatcherError: `unparsable-source`.
+    Raises PatcherError: `unparsable-source` for the file of a function; one of the many with calls is then MODIFIED.
     """
     if isinstance(patch, CallsPatch):
-        return _calls(sites.find(source, patch), path, patch)
+        try:
+            return _calls(sites.find(source, patch), path, patch)
+        except PatcherError as error:
+            return Finding(state=State.MODIFIED, complete=False, detail=f"{path}: {error.message.rstrip('.')}")
     found = rewrite.recognise(source, _function(patch))
     what = f"body {found.body}" if found.body else "no known body"
     return Finding(state=found.state, what=what, detail=found.detail, complete=found.state is State.PATCHED)

@@ -15,6 +15,7 @@ from patcher.change.files import Image, digest
 from patcher.change.place import Place, opened
 from patcher.change.plan import Asked, Plan, to_apply, to_revert
 from patcher.change.scene import Scene, judge, read
+from patcher.change.standing import cleared
 from patcher.change.survey import Seen, survey, unseen
 from patcher.change.transaction import carry
 from patcher.errors import PatcherError
@@ -72,10 +73,15 @@ def apply(
                 continue
             plan = partial(to_apply, asked=asked, force=force)
             lacking = _lacking(one, done) if asked.wanted else None
-            result = lacking or _change(place, one, plan, dry_run=dry_run, diff=diff)
+            brought = new.intersection(one.patch.requires)
+            try:
+                result = lacking or _change(place, one, plan, dry_run=dry_run, diff=diff)
+            except BaseException:  # such as Ctrl-C
+                _take_back(place, one.patch, brought, done)
+                raise
             done[one.patch.name] = result
-            if result.error and not dry_run:
-                _take_back(place, one.patch, new.intersection(one.patch.requires), done)
+            if result.error:
+                _take_back(place, one.patch, brought, done)
         return list(done.values())
 
     return _each(targets, patches, work, alone=not dry_run, seconds=seconds)
@@ -218,20 +224,25 @@ def _lacking(one: Seen, done: dict[str, Result]) -> Result | None:
     return None
 
 
-def _take_back(place: Place, patch: Patch, new: Collection[Patch], done: dict[str, Result]) -> None:
-    """Undoes what was brought along, in this run, for a patch that then failed. `new` is what was not there before."""
-    for other in new:
+def _take_back(place: Place, patch: Patch, brought: Collection[Patch], done: dict[str, Result]) -> None:
+    """Undoes what of `brought`, which was not there before, came along in this run for a patch that then failed."""
+    for other in brought:
         result = done.get(other.name)
         if result is None or not result.changed:
             continue
-        scene = read(place, other)
-        if {entry.brought_by for entry in scene.entries} != {patch.name}:
-            continue
-        found = replace(result, changed=False, after=result.before, state=judge(scene, place))
-        plan = partial(to_revert, force=False)
-        undone = _change(place, Seen(patch=other, scene=scene, result=found), plan, dry_run=False, diff=False)
-        note = f"Taken back again, since {patch.name}, which needs it, could not be applied."
-        done[other.name] = undone if undone.error else replace(undone, changed=False, note=note)
+        try:
+            scene = read(place, other)
+            if {entry.brought_by for entry in scene.entries} == {patch.name}:
+                now = carry(place, scene, to_revert(place, scene, force=False).wanted or cleared(place, scene))
+                done[other.name] = _taken_back(result, judge(now, place), patch)
+        except PatcherError as error:
+            done[other.name] = replace(result, error=error)
+
+
+def _taken_back(result: Result, state: State, patch: Patch) -> Result:
+    note = f"Taken back again, since {patch.name}, which needs it, could not be applied."
+    files = tuple(replace(file, after=file.before) for file in result.files)
+    return replace(result, state=state, changed=False, after=result.before, files=files, diff=None, note=note)
 
 
 def _bound_to(names: set[str], every: Sequence[Seen]) -> set[str]:

@@ -12,7 +12,7 @@ from typing import Any
 import libcst  # noqa: F401 - before the forks, which would each import it
 import pytest
 
-from patcher.change import record
+from patcher.change import record, transaction
 from patcher.errors import PatcherError
 from patcher.model import CallsPatch, State
 from patches import CATALOGUE
@@ -125,12 +125,44 @@ def test_a_use_that_cannot_be_redirected_refuses_all_of_them(it: Any) -> None:
     refused = it.each("apply", named=False)
     assert codes(refused) == {ISIN.name: None, DIRECT.name: "unknown-call"}
     assert not any(result.changed for result in refused)
+    assert all(file.before == file.after for result in refused for file in result.files)
     assert "Taken back again" in refused[0].note
     assert it.snapshot() == before
     assert codes(it.each("apply", named=False, force=True)) == {ISIN.name: None, DIRECT.name: None}
     assert caller.read_text().endswith("\nisin = torch.isin\n")
     assert codes(it.each("revert")) == {ISIN.name: None, DIRECT.name: None}
     assert it.snapshot() == before
+
+
+@pytest.mark.parametrize("text", ["torch.isin(a, b\n", "x = 'torch.isin\n"])
+def test_a_file_that_is_no_python_refuses_only_the_calls(it: Any, text: str) -> None:
+    stray = it.target.site_packages / "transformers" / "stray.py"
+    stray.write_text(text)
+    before = it.snapshot()
+    _, direct = it.each("status")
+    assert (direct.error, direct.state) == (None, State.MODIFIED)
+    assert "stray.py: The file cannot be parsed as Python" in direct.note
+    assert codes(it.each("apply", named=False)) == {ISIN.name: None, DIRECT.name: "unparsable-source"}
+    assert it.snapshot() == before
+    assert codes(it.each("apply", patches=(ISIN,), named=True)) == {ISIN.name: None}
+    assert codes(it.each("revert")) == {ISIN.name: None, DIRECT.name: None}
+    assert it.snapshot() == before
+
+
+def test_ctrl_c_takes_back_what_was_brought_along(small: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = small.snapshot()
+    real = transaction.carry
+
+    def interrupted(place: Any, scene: Any, wanted: Any) -> Any:
+        if scene.patch is DIRECT and scene.known and len(scene.known.files) == 1:
+            raise KeyboardInterrupt
+        return real(place, scene, wanted)
+
+    with monkeypatch.context() as broken:
+        broken.setattr("patcher.change.operations.carry", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            small.each("apply", named=False)
+    assert small.snapshot() == before
 
 
 def test_nothing_is_redirected_to_what_could_not_be_patched(it: Any) -> None:
