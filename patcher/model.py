@@ -88,6 +88,8 @@ class CallsPatch(Patch):
     """The qualified name of what is called, such as `torch.isin`."""
     parameters: tuple[str, ...]
     """The parameters of `callee` that `function` has too, in order."""
+    beneath: tuple[PurePosixPath, ...] = ()
+    """Packages that the function's module imports: a module in there cannot import the function."""
     branches: tuple[KnownBody, ...]
     """`if` statements that stand in for `callee` on one device, by the shape of their test and body: they go, and
     what stands under their `else` takes their place."""

@@ -7,6 +7,7 @@ libcst, and gives it the lines of the function alone: nothing else of the file p
 from __future__ import annotations
 
 import ast
+import builtins
 import tokenize
 from codecs import BOM_UTF8
 from collections.abc import Callable
@@ -84,11 +85,18 @@ def add(source: bytes, patch: FunctionPatch) -> bytes:
     recognition = recognise(source, patch)
     if recognition.state is not State.ABSENT:
         raise _unknown_body(recognition, can_force=False)
-    match bindings(parse(source), "torch"):
-        case [ast.alias(name="torch")]:
-            return _proven(lambda: source + _addition(source, patch), patch)
+    tree = parse(source)
+    imports = {alias for node in tree.body if isinstance(node, ast.Import) for alias in node.names}
+    match bindings(tree, "torch"):
+        case [ast.alias(name="torch") as alias] if alias in imports:
+            pass
         case _:
             raise _unsafe(patch, "the module does not import torch, once and as torch")
+    used = {node.id for node in ast.walk(_replacement(patch)) if isinstance(node, ast.Name)} & set(dir(builtins))
+    for name in sorted(used):
+        if bindings(tree, name):
+            raise _unsafe(patch, f"the module has a {name} of its own")
+    return _proven(lambda: source + _addition(source, patch), patch)
 
 
 def _proven(make: Callable[[], bytes], patch: FunctionPatch) -> bytes:
@@ -182,7 +190,7 @@ def _with_our_body(text: str, patch: FunctionPatch) -> str:
         module = libcst.parse_module(text)
     except libcst.ParserSyntaxError as error:
         raise ValueError(error.message) from error
-    if module.code != text or not isinstance(old := module.body[0], libcst.FunctionDef) or len(module.body) > 1:
+    if module.code != text or len(module.body) != 1 or not isinstance(old := module.body[0], libcst.FunctionDef):
         raise ValueError("it does not give the function back as it is")
     end = module.default_newline
     # The docstring's own line ends are characters of a string, which libcst leaves alone: parse it with the target's

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import libcst
 
 
-def call_edits(module: Concrete, name: str, patch: CallsPatch) -> Iterator[Edit]:
-    """The edits that send every direct call through `name`."""
+def call_edits(module: Concrete, text: bytes, name: str, patch: CallsPatch) -> Iterator[Edit]:
+    """The edits that send every direct call through `name`. `text` is the module as it was, not as libcst knows it."""
     import libcst
 
     names = Names(module, patch)
@@ -27,16 +27,16 @@ def call_edits(module: Concrete, name: str, patch: CallsPatch) -> Iterator[Edit]
         is_shown = any(low <= start < high for low, high in shown)
         if not is_shown and names.mean_callee(call.func) and (change := _change(call, patch)):
             low, high = module.span(call.func)
-            yield Edit(start=low, end=high, new=_renamed(module.body[low:high], name))
+            yield Edit(start=low, end=high, new=_renamed(text[low:high], name))
             yield from _without(module, call, change.dropped)
             if change.method:
-                argument = module.body[slice(*module.span(change.argument))] if change.argument else b""
+                argument = text[slice(*module.span(change.argument))] if change.argument else b""
                 yield Edit(start=end, end=end, new=b".%b(%b)" % (change.method.encode(), argument))
 
 
 def _renamed(old: bytes, name: str) -> bytes:
     """The new name, and the comments that stood between the parts of the old one."""
-    return name.encode() + b"".join(re.findall(rb"[ \t]*#[^\n]*\n[ \t]*", old))
+    return name.encode() + b"".join(re.findall(rb"[ \t]*#[^\r\n]*(?:\r\n|\r|\n)[ \t]*", old))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,9 +6,10 @@ says so instead of guessing.
 
 from __future__ import annotations
 
+import ast
 from enum import Enum
 
-from patcher.calls.scopes import Binding, Reading, Scope, Use, home
+from patcher.calls.scopes import Binding, Reading, Scope, Use, dotted, home
 
 
 class Meaning(Enum):
@@ -34,6 +35,18 @@ def meaning(use: Use, wanted: str, reading: Reading) -> tuple[Meaning, tuple[Bin
     return _meaning(use.parts, use.scope, wanted, reading, frozenset())
 
 
+def is_handed_out(package: str, reading: Reading) -> bool:
+    """Whether the package itself is used as a value, so that other names may come to mean it."""
+    uses = (use for use in reading.uses if len(use.parts) == 1)
+    return any(one.imports == package for use in uses for one in _bindings(use.parts[0], use.scope))
+
+
+def is_variable(node: ast.expr, scope: Scope) -> bool:
+    """Whether a name is bound by something else than an import, or an expression is no name at all."""
+    parts = dotted(node)
+    return not parts or not any(one.imports for one in _bindings(parts[0], scope))
+
+
 def _meaning(
     parts: tuple[str, ...], scope: Scope, wanted: str, reading: Reading, seen: frozenset[Binding]
 ) -> tuple[Meaning, tuple[Binding, ...]]:
@@ -43,18 +56,29 @@ def _meaning(
         return (Meaning.PERHAPS if not seen and _may_be_starred(parts, wanted, reading) else Meaning.OTHER), ()
     matching = [one for one in found if one.imports and _below(".".join((one.imports, *rest)), wanted)]
     # What is bound under `global` is bound elsewhere than it stands
-    steady = all(one.idle or (one in matching and one in one.scope.bindings.get(name, ())) for one in found)
-    steady = steady and name not in reading.unsteady
     serving = tuple(one for one in matching if not one.idle)
+    steady = all(_is_idle(one, serving) or (one in matching and _is_at_home(one, name)) for one in found)
+    steady = steady and name not in reading.unsteady
     if steady and serving:
         return Meaning.IT, serving
     perhaps = bool(matching) or any(_hands_on(one, rest, wanted) for one in found)
+    perhaps = perhaps or any(_below(".".join(rest[at:]), wanted) for at in range(len(rest)))
     perhaps = perhaps or any(
         _meaning((*one.copies, *rest), one.scope, wanted, reading, seen | {*found})[0] is not Meaning.OTHER
         for one in found
         if one.copies
     )
     return (Meaning.PERHAPS if perhaps else Meaning.OTHER), ()
+
+
+def _is_idle(binding: Binding, serving: tuple[Binding, ...]) -> bool:
+    """Whether the binding is never met by code that runs where one of the others serves: it stands in another block."""
+    return binding.idle and all(binding.block is not one.block and binding.scope is one.scope for one in serving)
+
+
+def _is_at_home(binding: Binding, name: str) -> bool:
+    """Whether the binding stands in the scope that has the name."""
+    return binding in binding.scope.bindings.get(name, ())
 
 
 def _hands_on(binding: Binding, rest: tuple[str, ...], wanted: str) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import chain, count, pairwise, takewhile
 from pathlib import PurePosixPath
 
+from patcher.calls.scopes import Scope
 from patcher.calls.sites import Survey
 from patcher.model import CallsPatch
 
@@ -45,11 +46,19 @@ def plan(found: Survey, path: PurePosixPath, patch: CallsPatch) -> Plan:
 
     Raises ValueError where there is no place for an import.
     """
-    level, module = _module(path, patch)
+    if found.calls and any(one in path.parents for one in patch.beneath):
+        raise ValueError(f"{patch.file.name} imports it, so it cannot import {patch.function} in turn")
+    level, module = _module(PurePosixPath() if _is_script(found.tree) else path, patch)
     name = _at_hand(found, path, patch) if found.calls else patch.function
     places = () if name else tuple(_places(found, level, module, patch))
     name = name or _free_name(found.tree, patch)
     return Plan(name=name, places=places, level=level, module=module, function=patch.function)
+
+
+def _is_script(tree: ast.Module) -> bool:
+    """Whether the module can be run as a file, in which relative imports fail: it has a main part, and none of them."""
+    relative = any(isinstance(node, ast.ImportFrom) and node.level for node in ast.walk(tree))
+    return not relative and any(isinstance(node, ast.If) and "__name__" in ast.dump(node.test) for node in tree.body)
 
 
 def _module(path: PurePosixPath, patch: CallsPatch) -> tuple[int, str]:
@@ -103,15 +112,27 @@ def _names(tree: ast.Module) -> Iterator[tuple[str, bool]]:
 def _places(found: Survey, level: int, module: str, patch: CallsPatch) -> Iterator[Place]:
     """One place at the top, if the module cannot do without torch; else right behind each import that calls go by."""
     body, package = found.tree.body, patch.callee.partition(".")[0]
+    bindings = [one for call in found.calls for one in call.bindings if one.statement]
     needed = next((node for node in body if package in _packages(node)), None)
-    if needed:
+    if needed and all(one.statement and needed.lineno <= one.statement.lineno for one in bindings):
         place = _at_top(body, level, module) or Place(block=body, anchor=needed)
         line = place.anchor.lineno
-        early = any(call.node.lineno < line for call in found.calls)
+        early = any(call.node.lineno <= line for call in found.calls)
         yield _settled(Place(block=body, anchor=needed) if early else place, found)
         return
-    ways = {one.statement: one.block for call in found.calls for one in call.bindings if one.statement}
+    _require_apart([one.scope for one in bindings])
+    ways = {one.statement: one.block for one in bindings if one.statement}
     yield from (_settled(Place(block=block, anchor=statement), found) for statement, block in ways.items())
+
+
+def _require_apart(scopes: list[Scope]) -> None:
+    """Raises ValueError where a scope is inside of another: the import in it would hide the other one's name."""
+    for scope in scopes:
+        outer = scope.parent
+        while outer:
+            if any(outer is one for one in scopes):
+                raise ValueError("it is imported in scopes that are inside of each other")
+            outer = outer.parent
 
 
 def _packages(node: ast.stmt) -> set[str]:

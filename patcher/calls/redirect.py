@@ -24,6 +24,9 @@ from patcher.model import CallsPatch
 
 __all__ = ["Sites", "find", "redirect"]
 
+LONGEST = 1000
+"""Operands of `and` or `or`: libcst's parser dies of several thousand, and takes the process with it."""
+
 
 def redirect(source: bytes, path: PurePosixPath, patch: CallsPatch) -> bytes:
     """Send the calls in `source`, the module at `path` below site-packages, through `patch.function`.
@@ -41,7 +44,9 @@ def redirect(source: bytes, path: PurePosixPath, patch: CallsPatch) -> bytes:
         chosen = plan(found, path, patch)
         result = _redirected(source, found, chosen, patch)
         tree = parse(result)
+        document = ast.get_docstring(found.tree, clean=False)
         is_right = _expected(found, chosen, patch) == ast.dump(tree)
+        is_right = is_right and ast.get_docstring(tree, clean=False) == document
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a SyntaxWarning in the user's file is not ours to tell
             compile(tree, str(path), "exec", dont_inherit=True)
@@ -55,9 +60,11 @@ def redirect(source: bytes, path: PurePosixPath, patch: CallsPatch) -> bytes:
 
 
 def _redirected(source: bytes, found: Survey, chosen: Plan, patch: CallsPatch) -> bytes:
+    if any(isinstance(node, ast.BoolOp) and len(node.values) > LONGEST for node in ast.walk(found.tree)):
+        raise ValueError(f"it has a chain of more than {LONGEST} operands")
     text = Text.read(source)
     module = Concrete.read(text.plain())
-    edits = [*_import_edits(chosen, text, patch), *call_edits(module, chosen.name, patch)]
+    edits = [*_import_edits(chosen, text, patch), *call_edits(module, text.body, chosen.name, patch)]
     return text.edited([*edits, *branch_edits(found, text, module.strings())])
 
 

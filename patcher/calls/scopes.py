@@ -256,10 +256,17 @@ class Reading(ast.NodeVisitor):
         before = ""
         self._fstring = self._fstring or node.lineno
         for value in node.values:
-            self._shown = outer[1] or before.rstrip().endswith("=")
+            self._shown = outer[1] or _shows(before, value)
             self.visit(value)
             before = str(value.value) if isinstance(value, ast.Constant) else ""
         self._fstring, self._shown = outer
+
+
+def _shows(before: str, value: ast.expr) -> bool:
+    """Whether the text `before` is that of the expression itself, as f"{x = }" has it."""
+    if not isinstance(value, ast.FormattedValue):
+        return False
+    return "".join(before.split()).endswith("".join(ast.unparse(value.value).split()) + "=")
 
 
 def dotted(node: ast.AST | None) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from patcher.body import parse, shape
-from patcher.calls.names import Meaning, candidates, meaning
+from patcher.calls.names import Meaning, candidates, is_handed_out, is_variable, meaning
 from patcher.calls.scopes import Binding, Reading, Use, dotted
 from patcher.errors import PatcherError
 from patcher.model import CallsPatch
@@ -109,7 +109,7 @@ def survey(source: bytes, patch: CallsPatch) -> Survey:
 
 
 def _survey(tree: ast.Module, patch: CallsPatch) -> Survey:
-    reading = Reading(tree)
+    reading, scripted = Reading(tree), _scripted(tree)
     branches, chained = _branches(tree, patch)
     gone = {node for one in branches for part in (one.node.test, *one.node.body) for node in ast.walk(part)}
     calls: list[DirectCall] = []
@@ -118,13 +118,44 @@ def _survey(tree: ast.Module, patch: CallsPatch) -> Survey:
         what, bindings = meaning(use, patch.callee, reading)
         if what is Meaning.OTHER or use.node in gone:
             continue
-        if objection := _objection(use, what, patch):
+        if use.node in scripted:
+            strange.append((use.line, f"uses {patch.callee} in a function for torch.jit.script"))
+        elif objection := _objection(use, what, patch):
             strange.append((use.line, objection))
         elif use.call:
             calls.append(DirectCall(node=use.call, bindings=bindings))
+    hidden = set(_hidden(tree, reading, patch)) - {line for line, _ in strange}
+    strange += [(line, f"may call {patch.callee} by way of a variable") for line in hidden]
     strange += [(line, f"exports {patch.callee}") for line in _exports(tree, reading, patch)]
     sentences = tuple(f"line {line} {objection}" for line, objection in sorted(strange))
     return Survey(tree=tree, reading=reading, calls=tuple(calls), branches=tuple(branches), strange=sentences)
+
+
+def _hidden(tree: ast.Module, reading: Reading, patch: CallsPatch) -> Iterator[int]:
+    """The lines that use something of its name, of a variable, in a module that hands out the package as a value."""
+    package, _, name = patch.callee.rpartition(".")
+    if not is_handed_out(package, reading):
+        return
+    scopes = {use.node: use.scope for use in reading.uses}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and node.value == name:
+            yield node.lineno
+        if not isinstance(node, ast.Attribute) or node.attr != name:
+            continue
+        if is_variable(node.value, scopes.get(node, reading.module)):
+            yield node.lineno
+
+
+def _scripted(tree: ast.Module) -> set[ast.AST]:
+    """All nodes of functions that torch.jit.script compiles: it knows less of Python than our function speaks."""
+    functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+    marked = (node for node in functions if any(_is_script(one) for one in node.decorator_list))
+    return {inner for node in marked for inner in ast.walk(node)}
+
+
+def _is_script(decorator: ast.expr) -> bool:
+    name = dotted(decorator.func if isinstance(decorator, ast.Call) else decorator)
+    return name[-1:] in (("script",), ("script_method",), ("script_if_tracing",))
 
 
 def _branches(tree: ast.Module, patch: CallsPatch) -> tuple[list[Branch], list[ast.If]]:
@@ -183,7 +214,17 @@ def _unfit(call: ast.Call, patch: CallsPatch) -> str | None:
     for name, value in given.items():
         if name not in patch.parameters and not _is_understood(name, value):
             return f"calls {patch.callee} with {name}={_brief(value) if name in (HINT, NEGATION) else ''}"
+    later = [
+        value for name, value in given.items() if name in patch.parameters and _is_before(given.get(NEGATION), value)
+    ]
+    if not all(isinstance(value, ast.Constant) or dotted(value) for value in later):
+        return f"calls {patch.callee} with {NEGATION}= before an operand that is computed"
     return None
+
+
+def _is_before(one: ast.expr | None, other: ast.expr) -> bool:
+    """Whether one stands before the other, so that it is evaluated first, and is a name, whose value may change."""
+    return one is not None and bool(dotted(one)) and (one.lineno, one.col_offset) < (other.lineno, other.col_offset)
 
 
 def _is_understood(name: str | None, value: ast.expr) -> bool:

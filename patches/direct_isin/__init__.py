@@ -57,6 +57,7 @@ PATCH = CallsPatch(
     requires=(ISIN_MPS_FRIENDLY,),
     callee="torch.isin",
     parameters=("elements", "test_elements"),
+    beneath=(ISIN_MPS_FRIENDLY.file.parent / "utils",),
     branches=(
         KnownBody(
             name="the tile chain of EosTokenCriteria (transformers 4.40)",
