@@ -8,6 +8,7 @@ READY := $(VENV)/ready
 PIP := -m pip --disable-pip-version-check install --quiet
 # Options for pytest, such as ARGS='-k locate -x'.
 ARGS ?=
+RELEASES ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -16,6 +17,8 @@ ARGS ?=
 help:
 	@echo 'make test        run the tests, also those that need real torch'
 	@echo 'make test-seed   run the tests on the pair of the first bug report: torch 2.1.0 + transformers 4.45.1'
+	@echo 'make test-compatibility  compare docs/compatibility.md with fresh runs (RELEASES=all or some; else a sample)'
+	@echo 'make compatibility       run every release anew and write docs/compatibility.md (RELEASES=... only these)'
 	@echo 'make demo        find, patch, prove and revert a real transformers 4.45.1 in a throwaway environment'
 	@echo 'make lint        ruff and mypy'
 	@echo 'make coverage    run the tests of .venv and show the branches that they miss'
@@ -43,6 +46,14 @@ test: $(READY)
 test-seed: $(READY)
 	$(PY) -m pytest -m seed $(ARGS)
 	@torch=$$($(PY) scripts/torch_env.py seed) && set -x && "$$torch" -m pytest tests/torch $(ARGS)
+
+.PHONY: test-compatibility
+test-compatibility: $(READY)
+	@$(PY) scripts/compatibility.py --check $(RELEASES)
+
+.PHONY: compatibility
+compatibility: $(READY)
+	@$(PY) scripts/compatibility.py $(RELEASES)
 
 .PHONY: demo
 demo: $(READY)
