@@ -179,7 +179,7 @@ def cell(before: Row, after: Row, errors: list[str]) -> str:
 
 def outcome(found: Row, errors: list[str]) -> str:
     told = []
-    for error, count in found["errors"].items():
+    for error, count in sorted(found["errors"].items()):
         if error not in errors:
             errors.append(error)
         told.append(f"E{errors.index(error) + 1}" + (f" ({count} of {found['runs']})" if count < found["runs"] else ""))
