@@ -63,7 +63,7 @@ and macOS, in which transformers was made to believe. No Apple GPU was used.
   there are none, `isin_mps_friendly` alone is the patch.
 - Under each pair of rules: what `generate()` did unpatched → patched. *right*: every run gave the CPU's tokens. *E1*
   and so on: every run raised that error, or as many of them as stand behind it. *not accepted*: this transformers does
-  not run with that torch, not even on the CPU.
+  not run with that torch, not even on the CPU; torch 2.1 is 2.1.0, and so on.
 - After `revert`, every file of every release was again the wheel's, byte for byte.
 """
 
