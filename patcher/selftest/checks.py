@@ -88,13 +88,13 @@ def callers(request: Request) -> str:
         if not _is_fixed(getattr(module, held, None), request):
             wrong.append(name)
     if wrong:
-        count = len(wrong), len(importers) + 1
-        raise Failed("%d of %d modules do not hold the fixed function: %s" % (count + (", ".join(wrong),)))
+        told = len(wrong), len(importers) + 1, ", ".join(wrong)
+        raise Failed("%d of %d modules do not hold the fixed function: %s" % told)
     count = len(importers) - len(missing)
-    told = "%d module%s the fixed function" % (count, " holds" if count == 1 else "s hold")
+    sentence = "%d module%s the fixed function" % (count, " holds" if count == 1 else "s hold")
     if not importers:
-        told = "%s holds the fixed function, which no other module of the package imports" % own[0]
-    return told + ("; not importable here: " + ", ".join(missing) if missing else "")
+        sentence = "%s holds the fixed function, which no other module of the package imports" % own[0]
+    return sentence + ("; not importable here: " + ", ".join(missing) if missing else "")
 
 
 def generate() -> str:
