@@ -33,6 +33,11 @@ class Finding:
     """The finding in a sentence, without its full stop."""
 
 
+def mention(patch: Patch) -> bytes | None:
+    """What every file holds that the patch may be about, as a regular expression; None if it is about its own alone."""
+    return sites.mention(patch) if isinstance(patch, CallsPatch) else None
+
+
 @lru_cache(maxsize=64)
 def find(source: bytes, path: PurePosixPath, patch: Patch) -> Finding:
     """What `source`, the file `path` below site-packages, says of the patch.

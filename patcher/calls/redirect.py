@@ -17,12 +17,10 @@ from patcher.calls.arguments import call_edits
 from patcher.calls.branches import branch_edits, without_branches
 from patcher.calls.concrete import Concrete
 from patcher.calls.placing import Place, Plan, plan
-from patcher.calls.sites import NEGATION, Sites, Survey, find, marker, survey
+from patcher.calls.sites import NEGATION, Survey, marker, survey
 from patcher.calls.text import Edit, Text
 from patcher.errors import PatcherError
 from patcher.model import CallsPatch
-
-__all__ = ["Sites", "find", "redirect"]
 
 LONGEST = 1000
 """Operands of `and` or `or`: libcst's parser dies of several thousand, and takes the process with it."""
@@ -44,9 +42,9 @@ def redirect(source: bytes, path: PurePosixPath, patch: CallsPatch) -> bytes:
         chosen = plan(found, path, patch)
         result = _redirected(source, found, chosen, patch)
         tree = parse(result)
-        document = ast.get_docstring(found.tree, clean=False)
+        if ast.get_docstring(tree, clean=False) != ast.get_docstring(found.tree, clean=False):
+            raise ValueError("there is no place for an import that leaves the docstring at the top")
         is_right = _expected(found, chosen, patch) == ast.dump(tree)
-        is_right = is_right and ast.get_docstring(tree, clean=False) == document
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a SyntaxWarning in the user's file is not ours to tell
             compile(tree, str(path), "exec", dont_inherit=True)

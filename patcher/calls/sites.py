@@ -149,11 +149,11 @@ def _hidden(tree: ast.Module, reading: Reading, patch: CallsPatch) -> Iterator[i
 def _scripted(tree: ast.Module) -> set[ast.AST]:
     """All nodes of functions that torch.jit.script compiles: it knows less of Python than our function speaks."""
     functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
-    marked = (node for node in functions if any(_is_script(one) for one in node.decorator_list))
+    marked = (node for node in functions if any(_is_jit(one) for one in node.decorator_list))
     return {inner for node in marked for inner in ast.walk(node)}
 
 
-def _is_script(decorator: ast.expr) -> bool:
+def _is_jit(decorator: ast.expr) -> bool:
     name = dotted(decorator.func if isinstance(decorator, ast.Call) else decorator)
     return name[-1:] in (("script",), ("script_method",), ("script_if_tracing",))
 

@@ -112,8 +112,8 @@ def revert(
         for one in reversed(every):
             if one.patch.name in names:
                 plan = partial(to_revert, force=force)
-                result = _still_needed(one, done) or _change(place, one, plan, dry_run=dry_run, diff=diff)
-                done[one.patch.name] = result
+                spared = _not_ours(one, every) or _still_needed(one, done)
+                done[one.patch.name] = spared or _change(place, one, plan, dry_run=dry_run, diff=diff)
         return [done[one.patch.name] for one in every if one.patch.name in done]
 
     return _each(targets, patches, work, alone=not dry_run, seconds=seconds)
@@ -251,6 +251,14 @@ def _bound_to(names: set[str], every: Sequence[Seen]) -> set[str]:
     found = names | requiring
     bringers = {one.patch.name: {entry.brought_by for entry in one.scene.entries} for one in every if one.scene}
     return found | {name for name, by in bringers.items() if by and by <= found}
+
+
+def _not_ours(one: Seen, every: Sequence[Seen]) -> Result | None:
+    """The result where the files of a patch could not be read, and the ledger, which could, does not tell of it."""
+    scenes = [other.scene for other in every if other.scene]
+    if one.scene or not scenes or any(one.patch.name in entry.patches for entry in scenes[0].others):
+        return None
+    return replace(one.result, error=None, note="It is not patched by us: nothing to revert.")
 
 
 def _still_needed(one: Seen, done: dict[str, Result]) -> Result | None:

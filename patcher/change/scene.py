@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from patcher.calls.sites import mention
 from patcher.change import ledger, record
 from patcher.change.files import Image, digest
 from patcher.change.folder import SUFFIX, spare
 from patcher.change.ledger import Entry, Ledger
 from patcher.change.place import Place
-from patcher.edits import Finding, find
+from patcher.edits import Finding, find, mention
 from patcher.errors import PatcherError
 from patcher.model import CallsPatch, Patch, State
 
@@ -156,9 +155,10 @@ def settled(scene: Scene, place: Place) -> bool:
 
 
 def _paths(place: Place, patch: Patch, known: Ledger | None) -> tuple[PurePosixPath, ...]:
-    if not isinstance(patch, CallsPatch):
+    pattern = mention(patch)
+    if pattern is None:
         return (patch.file,)
-    mentioning = set(place.mentioning(patch.file.parts[0], mention(patch))) - {patch.file}
+    mentioning = set(place.mentioning(patch.file.parts[0], pattern)) - {patch.file}
     meant = {PurePosixPath(entry.path) for entry in (known.files if known else ()) if patch.name in entry.patches}
     return tuple(sorted(mentioning | meant))
 

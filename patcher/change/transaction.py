@@ -87,9 +87,8 @@ def _clear(place: Place, paths: list[PurePosixPath]) -> None:
 
 def _unchanged(place: Place, scene: Scene) -> None:
     """An installer knows nothing of our lock: what it wrote since we looked must not be overwritten."""
-    looked = [(place.full(part.path), place.look(part.path), part.source) for part in scene.parts]
-    looked.append((place.dist_info.path / RECORD, place.dist_info.look(RECORD), scene.record))  # type: ignore[arg-type]
-    for path, now, before in looked:
+    files = ((place.full(part.path), place.look(part.path), part.source) for part in scene.parts)
+    for path, now, before in (*files, (place.dist_info.path / RECORD, place.dist_info.look(RECORD), scene.record)):
         if not same(now, before):
             hint = "Let the other installer finish, then run the command again."
             raise PatcherError("target-changed", f"{path} changed while we worked on it.", hint)

@@ -15,7 +15,7 @@ _HOLD_IT = SpecifierSet(">=4.45.0.dev0,<5.1.0.dev0", prereleases=True)
 _AFTER = SpecifierSet(">=5.1.0.dev0", prereleases=True)
 
 
-def need(transformers: str, torch: str | None, files: int = 1) -> Need:
+def need(transformers: str, torch: str | None, files: int) -> Need:
     """Whether a target with these versions needs the patch by itself: every release from 4.45 on does.
 
     The released bodies are wrong on MPS below torch 2.4, and call `torch.isin` from there on, which MPS has in full

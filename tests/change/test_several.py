@@ -223,6 +223,30 @@ def test_a_function_that_is_only_handed_on_is_not_ours_to_change(env: Callable[.
     assert it.apply(named=False, force=True).error.code == "unknown-body"
 
 
+def test_what_cannot_be_read_does_not_keep_the_other_from_being_taken_back(
+    env: Callable[..., Any], tmp_path: Path
+) -> None:
+    """The ledger tells that it was never applied."""
+    it = replace(env("4.45.1"), patches=CATALOGUE)
+    folder = it.target.site_packages / "transformers" / "generation"
+    shutil.move(folder, tmp_path / "shared")
+    folder.symlink_to(tmp_path / "shared")
+    original = it.snapshot()
+    assert codes(it.each("apply", named=False)) == {ISIN.name: None, DIRECT.name: "linked-folder"}
+    isin, direct = it.each("revert")
+    assert (isin.error, isin.state) == (None, State.UNPATCHED)
+    assert (direct.error, direct.changed) == (None, False)
+    assert it.snapshot() == original
+
+
+def test_what_was_applied_and_cannot_be_read_keeps_the_other(it: Any, tmp_path: Path) -> None:
+    it.each("apply", named=False)
+    folder = it.target.site_packages / "transformers" / "generation"
+    shutil.move(folder, tmp_path / "shared")
+    folder.symlink_to(tmp_path / "shared")
+    assert codes(it.each("revert")) == {ISIN.name: "needed-by", DIRECT.name: "linked-folder"}
+
+
 @pytest.mark.parametrize("folder", ["transformers", "transformers/generation"])
 def test_a_folder_that_is_a_link_is_refused(it: Any, folder: str, tmp_path: Path) -> None:
     """What is behind it may belong to other environments."""
@@ -304,17 +328,26 @@ def test_every_cut_of_one_of_two_is_repaired(small: Any, cut_at: Callable[..., b
     assert points >= 20
 
 
-def test_every_fault_leaves_all_files_as_they_were(small: Any, failing_at: Callable[..., Any], fault: int) -> None:
+@pytest.mark.parametrize("command", ["apply", "revert"])
+def test_every_fault_leaves_all_files_as_they_were(
+    small: Any, failing_at: Callable[..., Any], fault: int, command: str
+) -> None:
+    steps = {
+        "apply": lambda: small.each("apply", patches=(DIRECT,), named=True),
+        "revert": lambda: small.each("revert", patches=(DIRECT,)),
+    }
     small.each("apply", patches=(ISIN,), named=True)
+    if command == "revert":
+        steps["apply"]()
     before, points, refused = small.snapshot(), 0, 0
     while True:
         with failing_at(points + 1, fault) as calls:
-            (result,) = small.each("apply", patches=(DIRECT,), named=True)
+            (result,) = steps[command]()
         if len(calls) <= points:
             break
         points += 1
         if result.error is None:
-            small.each("revert", patches=(DIRECT,))
+            steps["revert" if command == "apply" else "apply"]()
             before = small.snapshot()
             continue
         refused += 1
