@@ -7,7 +7,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from patcher.change.files import explained
 from patcher.change.folder import Folder
@@ -32,7 +32,10 @@ def lock(folder: Folder, *, alone: bool, seconds: float) -> Iterator[None]:
     try:
         yield
     finally:
-        fcntl.flock(folder.fd, fcntl.LOCK_UN)
+        with suppress(
+            OSError
+        ):  # a file system without locks says so again; others give it up when the folder is closed
+            fcntl.flock(folder.fd, fcntl.LOCK_UN)
 
 
 def _take(folder: Folder, kind: int, until: float) -> None:
