@@ -13,8 +13,9 @@ def row(path: str, data: bytes) -> str:
     """The row of a file with this content, without a line end: its path, `sha256=` and its size."""
     named = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
     written = io.StringIO()
-    csv.writer(written, lineterminator="").writerow((path, f"sha256={named}", len(data)))
-    return written.getvalue()
+    end = "\r\n"  # csv quotes what holds a character of the line end, and a path must stay in one row
+    csv.writer(written, lineterminator=end).writerow((path, f"sha256={named}", len(data)))
+    return written.getvalue().removesuffix(end)
 
 
 def find(record: bytes, path: str) -> str | None:

@@ -180,5 +180,10 @@ def _distinct(found: list[Target | NotFound]) -> tuple[Target | NotFound, ...]:
 def _identity(one: Target | NotFound) -> tuple[str, ...]:
     """What makes two findings the same: the folder they really are in and, for refusals, the cause."""
     code = one.error.code if isinstance(one, NotFound) else ""
-    # Never an interpreter's real path: those of many environments are links to one.
-    return (code, os.path.realpath(one.site_packages) if one.site_packages else str(one.python))
+    if one.site_packages is None:
+        return (code, str(one.python))  # never its real path: those of many environments are links to one
+    try:
+        found = one.site_packages.stat()
+    except OSError:
+        return (code, os.path.realpath(one.site_packages))
+    return (code, str(found.st_dev), str(found.st_ino))  # a path has more than one spelling where case does not count

@@ -37,6 +37,13 @@ def test_a_path_with_a_comma_is_quoted() -> None:
     assert record.find(written.encode(), 'a,"b".py') == written
 
 
+@pytest.mark.parametrize("path", ["two\nlines.py", "a\rreturn.py", "both\r\n.py"])
+def test_a_path_with_a_line_end_is_one_row(path: str) -> None:
+    written = record.row(path, b"")
+    assert [row[0] for row in csv.reader(io.StringIO(written + "\n", newline=""))] == [path]
+    assert record.find(b"a.py,,\n" + written.encode() + b"\nb.py,,\n", path) == written
+
+
 @pytest.mark.parametrize(
     "data",
     [
