@@ -37,6 +37,8 @@ ORDER = (
     "edits",
     "freshness",
     "change.files",
+    "change.attributes",
+    "change.exchange",
     "change.folder",
     "change.lock",
     "change.bytecode",
