@@ -12,6 +12,7 @@ from patcher import freshness
 from patcher.change import bytecode, told
 from patcher.change.diff import unified
 from patcher.change.files import Image, digest
+from patcher.change.lock import PATIENT, Patience
 from patcher.change.place import Place, opened
 from patcher.change.plan import Asked, Plan, to_apply, to_revert
 from patcher.change.scene import Scene, judge, read
@@ -21,16 +22,13 @@ from patcher.change.transaction import carry
 from patcher.errors import PatcherError
 from patcher.model import NotFound, Patch, Result, State, Target, Touched
 
-LOCK_SECONDS = 30.0
-"""How long to wait for another mps-patcher that works on the same target."""
-
 Targets = Sequence[Target | NotFound]
 Work = Callable[[Place], list[Result]]
 Planner = Callable[[Place, Scene], Plan]
 
 
 def status(
-    targets: Targets, patches: Sequence[Patch], *, catalogue: Sequence[Patch] = (), seconds: float = LOCK_SECONDS
+    targets: Targets, patches: Sequence[Patch], *, catalogue: Sequence[Patch] = (), patience: Patience = PATIENT
 ) -> tuple[Result, ...]:
     """The state of every patch in every target, as the files show it. Nothing is written and nothing is repaired.
 
@@ -41,7 +39,7 @@ def status(
         every = survey(place, catalogue or patches)
         return [replace(one.result, note=_remark(place, one)) for one in every if one.patch in patches]
 
-    return _each(targets, patches, work, alone=False, seconds=seconds)
+    return _each(targets, patches, work, alone=False, patience=patience)
 
 
 def apply(
@@ -53,7 +51,7 @@ def apply(
     dry_run: bool = False,
     diff: bool = False,
     force: bool = False,
-    seconds: float = LOCK_SECONDS,
+    patience: Patience = PATIENT,
 ) -> tuple[Result, ...]:
     """Applies the patches: all of them where the user `named` them, else those that a target needs.
 
@@ -84,7 +82,7 @@ def apply(
                 _take_back(place, one.patch, brought, done)
         return list(done.values())
 
-    return _each(targets, patches, work, alone=not dry_run, seconds=seconds)
+    return _each(targets, patches, work, alone=not dry_run, patience=patience)
 
 
 def revert(
@@ -95,7 +93,7 @@ def revert(
     dry_run: bool = False,
     diff: bool = False,
     force: bool = False,
-    seconds: float = LOCK_SECONDS,
+    patience: Patience = PATIENT,
 ) -> tuple[Result, ...]:
     """Takes the patches back: every byte, mode and time, and RECORD. Nothing of ours stays.
 
@@ -116,17 +114,19 @@ def revert(
                 done[one.patch.name] = spared or _change(place, one, plan, dry_run=dry_run, diff=diff)
         return [done[one.patch.name] for one in every if one.patch.name in done]
 
-    return _each(targets, patches, work, alone=not dry_run, seconds=seconds)
+    return _each(targets, patches, work, alone=not dry_run, patience=patience)
 
 
-def _each(targets: Targets, patches: Sequence[Patch], work: Work, *, alone: bool, seconds: float) -> tuple[Result, ...]:
+def _each(
+    targets: Targets, patches: Sequence[Patch], work: Work, *, alone: bool, patience: Patience
+) -> tuple[Result, ...]:
     results: list[Result] = []
     for target in targets:
         if isinstance(target, NotFound):
             results.append(Result(target=target, patch=None, file=None, state=None, error=target.error))
             continue
         try:
-            with opened(target, alone=alone, seconds=seconds) as place:
+            with opened(target, alone=alone, patience=patience) as place:
                 results.extend(work(place))
         except PatcherError as error:
             results.extend(replace(unseen(target, patch), error=error) for patch in patches)
