@@ -16,6 +16,7 @@ import click
 
 from patcher import document, report, verify
 from patcher.change import operations
+from patcher.change.lock import Patience
 from patcher.errors import PatcherError
 from patcher.flags import Manner, Request, changing, everywhere, targeting, testing
 from patcher.locate.targets import find
@@ -122,18 +123,16 @@ def main() -> None:
 def status(request: Request, check: bool) -> int:
     """Say what state each patch is in, and whether the target needs it."""
     patches = chosen(request)
-    return finish("status", request, operations.status(targets(request), patches, catalogue=CATALOGUE), check)
+    return finish("status", request, operations.status(targets(request), patches, **shared(request)), check)
 
 
 @main.command()
 @changing
 @targeting
-def apply(request: Request, dry_run: bool, diff: bool, force: bool) -> int:
+def apply(request: Request, **asked: Any) -> int:
     """Patch what needs it; on a patched target do nothing."""
-    settings = {"dry_run": dry_run, "diff": diff, "force": force, "named": bool(request.names)}
-    return finish(
-        "apply", request, operations.apply(targets(request), chosen(request), catalogue=CATALOGUE, **settings)
-    )
+    settings = {**asked, **shared(request), "named": bool(request.names)}
+    return finish("apply", request, operations.apply(targets(request), chosen(request), **settings))
 
 
 @main.command("verify")
@@ -148,19 +147,17 @@ def verify_(request: Request, static: bool, **asked: Any) -> int:
     patches = chosen(request)
     announce(click.get_current_context().ensure_object(Manner), static)
     asked["device"] = asked["device"] or "auto"
-    asked |= {"catalogue": CATALOGUE, "named": bool(request.names), "static": static}
-    return finish("verify", request, verify.verify(targets(request), patches, **asked))
+    settings = {**asked, **shared(request), "named": bool(request.names), "static": static}
+    return finish("verify", request, verify.verify(targets(request), patches, **settings))
 
 
 @main.command()
 @changing
 @targeting
-def revert(request: Request, dry_run: bool, diff: bool, force: bool) -> int:
+def revert(request: Request, **asked: Any) -> int:
     """Put back the original bytes; do nothing where none are due."""
-    settings = {"dry_run": dry_run, "diff": diff, "force": force}
-    return finish(
-        "revert", request, operations.revert(targets(request), chosen(request), catalogue=CATALOGUE, **settings)
-    )
+    settings = {**asked, **shared(request)}
+    return finish("revert", request, operations.revert(targets(request), chosen(request), **settings))
 
 
 def chosen(request: Request) -> tuple[Patch, ...]:
@@ -175,6 +172,22 @@ def chosen(request: Request) -> tuple[Patch, ...]:
 def targets(request: Request) -> tuple[Target | NotFound, ...]:
     """What the target options or the environment mean."""
     return find(request.options, os.environ, Path.cwd())
+
+
+def shared(request: Request) -> dict[str, Any]:
+    """What every operation takes."""
+    return {"catalogue": CATALOGUE, "patience": patience(request)}
+
+
+def patience(request: Request) -> Patience:
+    """How long to wait for another mps-patcher; the user is told, beside what the command itself says."""
+    manner = click.get_current_context().ensure_object(Manner)
+
+    def told(text: str) -> None:
+        with contextlib.suppress(PatcherError):  # a wait that nobody can be told of is no reason to stop
+            say(text, manner, err=True)
+
+    return Patience(seconds=request.lock_timeout, told=None if manner.quiet else told)
 
 
 def check_testing(static: bool, device: str | None, torch: str | None, macos: str | None, timeout: int) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from patcher import freshness
 from patcher.change import operations
+from patcher.change.lock import PATIENT, Patience
 from patcher.errors import CannotTell, PatcherError
 from patcher.freshness import Freshness
 from patcher.model import CallsPatch, Check, Device, FunctionPatch, NotFound, Patch, Result, State, Target
@@ -63,6 +64,7 @@ def verify(
     torch: str | None = None,
     macos: str | None = None,
     timeout: float = 600,
+    patience: Patience = PATIENT,
 ) -> tuple[Result, ...]:
     """Check each patch in each target: all of them where the user `named` them, else what is applied or needed.
 
@@ -72,7 +74,8 @@ def verify(
     wanted = Wanted(static=static, device=device, torch=torch, macos=macos, timeout=timeout)
     by_name = {patch.name: patch for patch in patches}
     results: list[Result] = []
-    for target, group in groupby(operations.status(targets, patches, catalogue=catalogue), key=lambda one: one.target):
+    seen = operations.status(targets, patches, catalogue=catalogue, patience=patience)
+    for target, group in groupby(seen, key=lambda one: one.target):
         found = [_spared(result, by_name.get(result.patch or ""), named=named) for result in group]
         tested = [result for result, patch in found if patch]
         report = None

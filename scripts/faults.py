@@ -115,7 +115,9 @@ class Ground:
 
     def snapshot(self) -> Snapshot:
         """Everything below: mode, owner, time and content of files, text of links; folders without times."""
-        found = (Path(folder, name) for folder, folders, files in os.walk(self.site_packages) for name in folders + files)
+        found = (
+            Path(folder, name) for folder, folders, files in os.walk(self.site_packages) for name in folders + files
+        )
         return {str(path.relative_to(self.site_packages)): self._facts(path) for path in found}
 
     def _facts(self, path: Path) -> Facts:

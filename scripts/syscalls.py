@@ -155,7 +155,7 @@ def _become(
         its.close()
         if isinstance(work, list):
             os.execve(work[0], work, {**os.environ, **(environ or {})})
-        sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: PTH123, SIM115
+        sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
         code = work()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -297,6 +297,6 @@ def _kill(pid: int, call: Call | None, *, half: bool) -> None:
 
 
 def _text(fd: int) -> str:
-    with open(fd, "rb") as file:  # noqa: PTH123 - a descriptor has no path
+    with open(fd, "rb") as file:
         file.seek(0)
         return file.read().decode("utf-8", "replace")

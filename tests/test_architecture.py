@@ -53,6 +53,7 @@ ORDER = (
     "change.told",
     "change.plan",
     "change.survey",
+    "change.deeds",
     "change.operations",
     "verify",
     "document",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import errno
-import os
 import shutil
 from collections.abc import Callable
 from typing import Any
