@@ -52,6 +52,7 @@ ORDER = (
     "change.plan",
     "change.survey",
     "change.operations",
+    "guest",
     "verify",
     "document",
     "report",
