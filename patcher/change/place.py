@@ -78,8 +78,7 @@ def opened(target: Target, *, alone: bool, patience: Patience) -> Iterator[Place
     """
     with ExitStack() as stack:
         site = stack.enter_context(Folder(target.site_packages))
-        beside = stack.enter_context(Folder(target.dist_info.parent))
-        dist_info = stack.enter_context(beside.inside(target.dist_info.name))
+        dist_info = stack.enter_context(site.inside(target.dist_info.name))
         stack.enter_context(lock(dist_info, alone=alone, patience=patience))
         caches = bytecode.prefixes(target.pycache_prefix, os.environ)
         folders = {PurePosixPath(): site}

@@ -176,11 +176,9 @@ def _original(place: Place, part: Part) -> Image:
 
 
 def _copies(images: Iterable[tuple[PurePosixPath, Image]]) -> tuple[tuple[PurePosixPath, Image], ...]:
-    """The images under names beside the files that no import and no installer takes for its own."""
-    return tuple(
-        (path.with_name(f"{path.name}.kept-{digest(image.data)[:12]}"), replace(image, link=None))
-        for path, image in images
-    )
+    """The images under names beside the files that no import and no installer takes for its own; never set-uid."""
+    kept = ((path, replace(image, link=None, mode=image.mode & 0o777)) for path, image in images)
+    return tuple((path.with_name(f"{path.name}.kept-{digest(image.data)[:12]}"), image) for path, image in kept)
 
 
 def _later(old: Image, new: bytes) -> int | None:
