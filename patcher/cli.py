@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -44,11 +44,29 @@ class Usage(PatcherError):
     exit_code = 2
 
 
-class Boundary(click.Group):
+class Command(click.Command):
+    """One command. Its help and the version are told like all else, though it is click that prints them."""
+
+    def make_context(self, *arguments: Any, **settings: Any) -> click.Context:
+        """Parses, and prints what is asked for instead of work."""
+        with written():
+            return super().make_context(*arguments, **settings)
+        raise click.exceptions.Exit(0)  # the reader has gone
+
+
+class Boundary(Command, click.Group):
     """The commands, and the one place where exceptions become words and an exit code."""
 
-    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]
-        """Runs one command line and exits."""
+    command_class = Command
+
+    def main(  # type: ignore[override]
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        ready: Callable[[], object] | None = None,
+        **extra: Any,
+    ) -> NoReturn:
+        """Runs one command line and exits. `ready` is called as soon as an interrupt can be told of."""
         arguments = sys.argv[1:] if args is None else list(args)
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(AttributeError):  # None, or a stand-in that does not know how
@@ -57,10 +75,14 @@ class Boundary(click.Group):
         with contextlib.suppress(ValueError):  # not the main thread
             signal.signal(signal.SIGTERM, signal.default_int_handler)  # put back and clean up, as after Ctrl-C
         try:
+            if ready:
+                ready()
             settings = {**extra, "standalone_mode": False, "obj": manner}
             code = super().main(arguments, prog_name or "mps-patcher", **settings)
         except (click.ClickException, click.Abort, PatcherError, Exception) as error:
             code = give_up(error, arguments, manner)
+        except KeyboardInterrupt:  # outside of click, which makes it an Abort
+            code = give_up(click.Abort(), arguments, manner)
         sys.exit(code)
 
 
@@ -95,9 +117,16 @@ def explain(error: Exception) -> PatcherError:
 
 def say(text: str, manner: Manner, *, err: bool = False) -> None:
     """Prints. A reader that has gone is no failure; an output that cannot be written is one, and is told of once."""
-    try:
+    with written(err=err):
         if text:
             click.echo(text, err=err, color=manner.colors())
+
+
+@contextlib.contextmanager
+def written(*, err: bool = False) -> Iterator[None]:
+    """Around what prints; see `say`."""
+    try:
+        yield
     except OSError as error:
         stream = sys.stderr if err else sys.stdout
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # what is buffered must not fail again at exit

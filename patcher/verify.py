@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from patcher import freshness
+from patcher import freshness, guest
 from patcher.change import operations
 from patcher.change.lock import PATIENT, Patience
 from patcher.errors import CannotTell, PatcherError
@@ -24,6 +22,7 @@ from patcher.model import CallsPatch, Check, Device, FunctionPatch, NotFound, Pa
 SELFTEST = Path(__file__).parent / "selftest" / "__main__.py"
 RUNNING = ("contract", "callers", "generate")
 """The checks that need torch."""
+Refusal = Callable[[], PatcherError | None]
 REPAIRABLE = (State.UNPATCHED, State.ABSENT, State.OUTDATED, State.INTERRUPTED)
 UNAVAILABLE = {
     "no-device": "Run this on a Mac with an Apple GPU, or ask for --device emulated.",
@@ -82,7 +81,8 @@ def verify(
         for result, patch in found:
             if patch and isinstance(target, Target):
                 report = report or _report(target, _function(patch), _files(tested), wanted)
-                result = _verified(result, patch, report)
+                refusal = partial(_refusal, target, patch, catalogue, patience)
+                result = _verified(result, patch, report, refusal)
             results.append(result)
     return tuple(results)
 
@@ -101,10 +101,10 @@ def _spared(result: Result, patch: Patch | None, *, named: bool) -> tuple[Result
     return replace(result, note="There is nothing to verify."), None
 
 
-def _verified(result: Result, patch: Patch, report: Report) -> Result:
+def _verified(result: Result, patch: Patch, report: Report, refusal: Refusal) -> Result:
     checks = (_source(result, patch), *report.checks)
     # Of a device that is not here nothing can be told, whatever the file says; without torch the file still tells
-    told = report.error if report.error and report.error.code == "no-device" else _failure(checks, result)
+    told = report.error if report.error and report.error.code == "no-device" else _failure(checks, result, refusal)
     return replace(result, checks=checks, device=report.device, error=told or report.error)
 
 
@@ -188,7 +188,7 @@ def _selftest(target: Target, patch: FunctionPatch, files: Sequence[Path], wante
         request.write_text(json.dumps(_request(target, patch, files, wanted)), "utf-8")
         command = [str(target.python), str(SELFTEST), str(request), str(report)]
         with errors.open("wb") as stream:
-            ending = _run(command, stream.fileno(), wanted.timeout)
+            ending = guest.run(command, stream.fileno(), wanted.timeout)
         nothing = {"checks": [], "planned": ["bytecode", *(() if wanted.static else RUNNING)]}
         found = json.loads(report.read_text("utf-8")) if report.exists() else nothing
         return _read(found, ending, _last_line(errors))
@@ -207,32 +207,6 @@ def _request(target: Target, patch: FunctionPatch, files: Sequence[Path], wanted
         "torch": wanted.torch,
         "macos": wanted.macos,
     }
-
-
-def _run(command: Sequence[str], errors: int, timeout: float) -> str | None:
-    """Run to the end, or kill the whole process group at `timeout`. How it ended, in words; None if well."""
-    null, environ = subprocess.DEVNULL, _environment(os.environ)
-    try:
-        process = subprocess.Popen(command, stdin=null, stdout=null, stderr=errors, env=environ, start_new_session=True)
-    except OSError as error:
-        return f"the interpreter cannot be started: {error.strerror}"
-    try:
-        status = process.wait(timeout)
-    except BaseException as error:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        if isinstance(error, subprocess.TimeoutExpired):
-            return f"it was not done after {timeout:g} s"
-        raise
-    if status < 0:
-        return f"the interpreter was killed by {signal.Signals(-status).name}"
-    return f"the interpreter ended with status {status}" if status else None
-
-
-def _environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The user's, since PYTHONPATH and the like decide what runs; but nothing is fetched, and MPS has no stand-in."""
-    kept = {name: value for name, value in environ.items() if name != "PYTORCH_ENABLE_MPS_FALLBACK"}
-    return kept | {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "USE_TF": "0", "USE_FLAX": "0"}
 
 
 def _read(found: dict[str, Any], ending: str | None, last_line: str) -> Report:
@@ -260,13 +234,20 @@ def _last_line(errors: Path) -> str:
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
-def _failure(checks: Sequence[Check], result: Result) -> PatcherError | None:
+def _failure(checks: Sequence[Check], result: Result, refusal: Refusal) -> PatcherError | None:
     failed = [check.name for check in checks if check.status == "failed"]
     if not failed:
         return None
     hint = "The details above say what was seen; `mps-patcher status` says what state the file is in."
     if result.state in REPAIRABLE:
         unneeded = result.need is not None and not result.need.needed
-        hint = f"`mps-patcher apply{f' {result.patch}' if unneeded else ''}` repairs it."
+        refused = refusal()
+        hint = refused.hint if refused else f"`mps-patcher apply{f' {result.patch}' if unneeded else ''}` repairs it."
     cause = f"{len(failed)} of {len(checks)} checks failed: {', '.join(failed)}."
     return PatcherError("verification-failed", cause, hint)
+
+
+def _refusal(target: Target, patch: Patch, catalogue: Sequence[Patch], patience: Patience) -> PatcherError | None:
+    """Why `apply` would not repair it; None where it would."""
+    asked = operations.apply((target,), (patch,), named=True, catalogue=catalogue, dry_run=True, patience=patience)
+    return next((result.error for result in asked if result.error), None)

@@ -55,6 +55,7 @@ ORDER = (
     "change.survey",
     "change.deeds",
     "change.operations",
+    "guest",
     "verify",
     "document",
     "report",

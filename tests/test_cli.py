@@ -421,6 +421,27 @@ def test_ctrl_c_in_a_real_process(place: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("module", ["click", "patcher.cli", "patcher.document"])
+@pytest.mark.parametrize("json_too", [False, True])
+def test_ctrl_c_while_it_is_loaded(tmp_path: Path, module: str, number: signal.Signals, json_too: bool) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *others):\n"
+        f"        if name == {module!r}:\n"
+        f"            os.kill(os.getpid(), {number:d})\n"
+        "sys.meta_path.insert(0, Finder())\n"
+    )
+    options = ["--json"] if json_too else []
+    done = start("status", "--site-packages", tmp_path, *options, PYTHONPATH=f"{tmp_path}:{ROOT}")
+    assert done.returncode == 130
+    if json_too:
+        assert json.loads(done.stdout)["error"]["code"] == "interrupted"
+    assert done.stderr.splitlines()[:1] == ([] if json_too else ["error: Interrupted."])
+    assert "Traceback" not in done.stderr
+
+
 def test_a_gone_reader_is_no_failure(place: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""}
     reader, writer = os.pipe()
@@ -442,6 +463,29 @@ def test_an_output_that_cannot_be_written_is_a_failure(place: Path, options: lis
     assert done.returncode == 1
     assert done.stderr.splitlines()[0] == "error: The output cannot be written: No space left on device."
     assert len(done.stderr.splitlines()) == 2
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("arguments", [["--version"], ["-h"], ["status", "--version"], ["apply", "-h", "--json"]])
+def test_help_that_cannot_be_written_is_a_failure(arguments: list[str]) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""}
+    command = [sys.executable, "-m", "patcher", *arguments]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0] == "error: The output cannot be written: No space left on device."
+    assert len(done.stderr.splitlines()) == 2
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["status", "-h"]])
+def test_help_that_nobody_reads_is_no_failure(arguments: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "patcher", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""}
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, env=environment, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_closed_streams_do_not_matter(place: Path) -> None:
