@@ -20,6 +20,7 @@ ORDER = (
     "locate.metadata",
     "locate.distribution",
     "locate.interpreter",
+    "locate.trust",
     "locate.walk",
     "locate.choice",
     "locate.targets",
