@@ -24,6 +24,7 @@ ORDER = (
     "locate.walk",
     "locate.choice",
     "locate.targets",
+    "source",
     "body",
     "rewrite",
     "calls.scopes",
