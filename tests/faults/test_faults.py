@@ -1,4 +1,4 @@
-"""A sample of what `make test-faults` does whole: real processes, killed or failed at the system calls that they make."""
+"""A sample of what `make test-faults` does whole: real processes, killed or failed at the calls with which they write."""
 
 from __future__ import annotations
 
