@@ -1,4 +1,4 @@
-"""A sample of what `make test-faults` does whole: real processes, killed or failed at the calls that they write with."""
+"""A sample of what `make test-faults` does: real processes, killed or failed at the calls that they write with."""
 
 from __future__ import annotations
 
