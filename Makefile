@@ -19,6 +19,10 @@ help:
 	@echo 'make test-seed   run the tests on the pair of the first bug report: torch 2.1.0 + transformers 4.45.1'
 	@echo 'make test-compatibility  compare docs/compatibility.md with fresh runs (RELEASES=all or some; else a sample)'
 	@echo 'make compatibility       run every release anew and write docs/compatibility.md (RELEASES=... only these)'
+	@echo 'make test-faults kill and fail apply and revert at every system call that changes a file; replay losses of power'
+	@echo 'make test-races  sixteen processes and installers on one target for a minute'
+	@echo 'make test-fuzz   100,000 hostile sources, RECORDs and state files and more'
+	@echo 'make mutants     break the code in every small way, and count how often a test notices'
 	@echo 'make demo        find, patch, prove and revert a real transformers 4.45.1 in a throwaway environment'
 	@echo 'make lint        ruff and mypy'
 	@echo 'make coverage    run the tests of .venv and show the branches that they miss'
@@ -50,6 +54,11 @@ test-seed: $(READY)
 .PHONY: test-compatibility
 test-compatibility: $(READY)
 	@$(PY) scripts/compatibility.py --check $(RELEASES)
+
+.PHONY: test-faults
+test-faults: $(READY)
+	$(PY) scripts/faults.py
+	$(PY) scripts/power.py
 
 .PHONY: compatibility
 compatibility: $(READY)
