@@ -119,6 +119,10 @@ class Venv:
         done = subprocess.run(command, capture_output=True, text=True, env=self.environ, check=False)
         assert (done.returncode, done.stderr) == (0, ""), (command, done.stdout)
 
+    def patcher(self, *arguments: str) -> list[str]:
+        """The command line of mps-patcher on this environment."""
+        return [sys.executable, "-m", "patcher", *arguments, "--site-packages", str(self.site_packages)]
+
     def each(self, command: str) -> tuple[Result, ...]:
         """The results of a command of ours, in this process."""
         options = Options(python=(), site_packages=(self.site_packages,), under=())
