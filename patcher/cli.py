@@ -9,7 +9,6 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -19,7 +18,7 @@ from patcher.change import operations
 from patcher.change.lock import Patience
 from patcher.errors import PatcherError
 from patcher.flags import Manner, Request, changing, everywhere, targeting, testing
-from patcher.locate.targets import find
+from patcher.locate.targets import find, here
 from patcher.model import NotFound, Patch, Result, State, Target
 from patches import CATALOGUE
 
@@ -200,7 +199,7 @@ def chosen(request: Request) -> tuple[Patch, ...]:
 
 def targets(request: Request) -> tuple[Target | NotFound, ...]:
     """What the target options or the environment mean."""
-    return find(request.options, os.environ, Path.cwd())
+    return find(request.options, os.environ, here())
 
 
 def shared(request: Request) -> dict[str, Any]:

@@ -55,6 +55,7 @@ def _target(target: Target | NotFound) -> dict[str, object]:
         "version": target.version,
         "torch": target.torch if isinstance(target, Target) else None,
         "installer": target.installer if isinstance(target, Target) else None,
+        "reason": target.reason if isinstance(target, Target) else None,
     }
 
 
@@ -63,5 +64,8 @@ def _error(error: PatcherError) -> dict[str, str]:
 
 
 def one_line(text: str) -> str:
-    """The text without line breaks, so that a cause stays one line whatever raised it."""
-    return " ".join(text.split())
+    r"""The text with all that is not printable made visible, as Python escapes it: a line break becomes `\n`.
+
+    So a cause stays one line whatever raised it, and nothing in a path moves a terminal's cursor or hides what follows.
+    """
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)

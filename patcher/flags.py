@@ -110,7 +110,7 @@ def targeting(function: Callable[..., int]) -> Callable[..., int]:
 
 
 def _places(name: str, metavar: str, text: str) -> Callable[[Function], Function]:
-    return click.option(name, multiple=True, type=_Place(path_type=Path), metavar=metavar, help=text)
+    return click.option(name, multiple=True, type=_Place(path_type=Path, readable=False), metavar=metavar, help=text)
 
 
 class _Place(click.Path):

@@ -5,6 +5,7 @@ The text carries ANSI colours; whoever prints it strips them where they are not 
 
 from __future__ import annotations
 
+import os
 import shlex
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
@@ -56,9 +57,9 @@ def failures(results: Sequence[Result]) -> str:
 
 def failure(error: PatcherError, *, at: Target | NotFound | None = None) -> str:
     """One error in two lines; the error of a place without a target names that place itself."""
-    message, hint = one_line(str(error)), one_line(error.hint)
-    where = f"{at.site_packages}: " if isinstance(at, Target) and str(at.site_packages) not in message else ""
-    return f"{_paint('error:', 'red')} {where}{message}\n{_paint('hint:', 'blue')} {hint}"
+    where = f"{at.site_packages}: " if isinstance(at, Target) and str(at.site_packages) not in str(error) else ""
+    cause, cure = one_line(f"{where}{error}"), one_line(error.hint)
+    return f"{_paint('error:', 'red')} {cause}\n{_paint('hint:', 'blue')} {cure}"
 
 
 def tested_on(device: Device) -> str:
@@ -72,7 +73,7 @@ def tested_on(device: Device) -> str:
 def _headline(target: Target, style: Style) -> Iterator[str]:
     torch = f"torch {target.torch}" if target.torch else "no torch"
     installer = f", installed by {target.installer}" if target.installer else ""
-    yield f"{_paint(f'transformers {target.version}', 'bold')}, {torch}{installer}"
+    yield f"{_paint(one_line(f'transformers {target.version}'), 'bold')}, {one_line(f'{torch}{installer}')}"
     yield from _sentence(f"in {target.site_packages}", style, "  ")
     if target.reason:
         yield from (_paint(line, "dim") for line in _sentence(f"chosen because {target.reason}", style, "  "))
@@ -140,7 +141,19 @@ def _next(command: str, target: Target, result: Result, style: Style) -> Iterato
         return
     place = ("--python", target.python) if target.python else ("--site-packages", target.site_packages)
     words = ["mps-patcher", *follower, *(map(str, place) if style.explicit else ())]
-    yield f"next: {_paint(shlex.join(words), 'bold')}"
+    yield f"next: {_paint(' '.join(map(_quoted, words)), 'bold')}"
+
+
+def _quoted(word: str) -> str:
+    """The word as a shell reads it; one that is not printable in the `$'...'` of bash and zsh, as octal bytes."""
+    if word.isprintable():
+        return shlex.quote(word)
+    plain = (char if char.isprintable() and char not in "\\'" else _octal(char) for char in word)
+    return f"$'{''.join(plain)}'"
+
+
+def _octal(char: str) -> str:
+    return "".join(f"\\{byte:03o}" for byte in os.fsencode(char))
 
 
 def _follower(command: str, result: Result) -> tuple[str, ...] | None:
@@ -161,13 +174,13 @@ def _follower(command: str, result: Result) -> tuple[str, ...] | None:
 
 def _particulars(result: Result) -> Iterator[str]:
     for file in result.files:
-        yield f"file   {file.path}"
+        yield f"file   {one_line(str(file.path))}"
         yield f"before sha256 {file.before}"
         yield f"after  sha256 {file.after}"
 
 
 def _diff(diff: str) -> Iterator[str]:
-    for line in diff.splitlines():
+    for line in diff.removesuffix("\n").split("\n"):  # no other line end: what is printed is still a diff to apply
         color = {"+": "green", "-": "red", "@": "blue"}.get(line[:1])
         yield _paint(line, color) if color else line
 
@@ -177,6 +190,7 @@ def _sentence(text: str, style: Style, indent: str = "    ") -> Iterable[str]:
 
 
 def _wrap(text: str, style: Style, indent: int) -> list[str]:
+    text = one_line(text)
     if style.width is None:
         return [text]
     width = max(style.width - indent, 40)

@@ -80,7 +80,7 @@ class Call:
     offset: int = 0
     """Where it is written, in bytes."""
     value: int = 0
-    """The mode or the flags."""
+    """The mode, the flags, or the time of the last change in nanoseconds."""
 
 
 class Kill:
@@ -116,7 +116,8 @@ class Unknown(Exception):
 def held(work: Callable[[], int] | list[str], judge: Judge, *, environ: dict[str, str] | None = None) -> Ending:
     """Runs a command, or a function in a fork of this process, and has `judge` decide about each call.
 
-    The function returns the exit status. Writes to the standard streams and to /dev/null are not looked at. Raises Unknown, after killing the process.
+    The function returns the exit status. Writes to the standard streams and to /dev/null are not looked at. Raises
+    Unknown, after killing the process.
     """
     mine, its = socket.socketpair()
     out, err = os.memfd_create("out"), os.memfd_create("err")
@@ -154,7 +155,7 @@ def _become(
         os.close(listener)
         its.close()
         if isinstance(work, list):
-            os.execve(work[0], work, {**os.environ, **(environ or {})})
+            os.execve(work[0], work, {**os.environ, **(environ or {})})  # noqa: S606
         sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
         code = work()
         sys.stdout.flush()
@@ -233,7 +234,7 @@ def _read(pid: int, name: str, arguments: list[int]) -> Call | None:
         raise Unknown(f"{name} {arguments}")
     _, at, path, fd = _NUMBERS[name]
     if fd is not None:
-        subject = os.readlink(f"/proc/{pid}/fd/{_signed(arguments[fd])}")
+        subject = _link(pid, f"fd/{_signed(arguments[fd])}")
     else:
         subject = _resolved(pid, None if at is None else arguments[at], arguments[path or 0])
     if subject in (os.devnull, "") or subject.startswith(("pipe:", "socket:", "/memfd:", "anon_inode:", "/proc/")):
@@ -249,6 +250,9 @@ def _read(pid: int, name: str, arguments: list[int]) -> Call | None:
             return Call(name=name, path=subject, to=_resolved(pid, None, arguments[1]))
         case "symlinkat":
             return Call(name=name, path=subject, to=_string(pid, arguments[0]))
+        case "utimensat":
+            seconds, rest = struct.unpack("qq", _memory(pid, arguments[2] + 16, 16))
+            return Call(name=name, path=subject, value=seconds * 10**9 + rest)
         case "openat" | "unlinkat":
             return Call(name=name, path=subject, value=arguments[2])
         case "open" | "fchmod":
@@ -259,10 +263,14 @@ def _read(pid: int, name: str, arguments: list[int]) -> Call | None:
 
 def _resolved(pid: int, folder: int | None, address: int) -> str:
     text = _string(pid, address)
-    if os.path.isabs(text):
+    if text.startswith("/"):
         return text
     base = "cwd" if folder is None or _signed(folder) == -100 else f"fd/{_signed(folder)}"
-    return os.path.join(os.readlink(f"/proc/{pid}/{base}"), text)  # noqa: PTH118 - the text as it is
+    return f"{_link(pid, base)}/{text}"
+
+
+def _link(pid: int, name: str) -> str:
+    return str(Path(f"/proc/{pid}/{name}").readlink())
 
 
 def _signed(argument: int) -> int:

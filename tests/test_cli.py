@@ -362,7 +362,7 @@ def test_a_defect_is_told_in_two_lines(monkeypatch: pytest.MonkeyPatch, place: P
     result = run("status", "--site-packages", place)
     cause, hint = result.stderr.splitlines()
     assert (result.exit_code, result.stdout) == (1, "")
-    assert cause == "error: Unexpected ZeroDivisionError: on two lines"
+    assert cause == r"error: Unexpected ZeroDivisionError: on\ntwo lines"
     assert "report" in hint
 
 

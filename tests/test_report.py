@@ -75,6 +75,7 @@ def test_the_document_has_every_key_of_the_schema() -> None:
                     "version": "4.45.1",
                     "torch": "2.1.0",
                     "installer": "pip",
+                    "reason": "VIRTUAL_ENV is set to /srv/venv",
                 },
                 "patch": "isin_mps_friendly",
                 "file": str(FILE),
@@ -111,7 +112,7 @@ def test_a_place_without_a_target_has_the_same_keys() -> None:
     assert missed["error"] == {
         "code": "no-transformers",
         "message": "There is no transformers.",
-        "hint": "Name another.",
+        "hint": "Name\\nanother.",
     }
 
 

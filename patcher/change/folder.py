@@ -46,6 +46,12 @@ class Folder:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         os.close(self.fd)
 
+    @property
+    def identity(self) -> tuple[int, int]:
+        """Device and inode: what it is, wherever it is moved."""
+        found = os.fstat(self.fd)
+        return found.st_dev, found.st_ino
+
     def inside(self, name: str) -> Folder:
         """The folder `name` in this one, never through a link."""
         return Folder(self.path / name, within=self)

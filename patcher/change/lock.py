@@ -7,7 +7,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,7 +51,8 @@ def lock(folder: Folder, *, alone: bool, patience: Patience) -> Iterator[None]:
     try:
         yield
     finally:
-        fcntl.flock(folder.fd, fcntl.LOCK_UN)
+        with suppress(OSError):  # one without locks says so again; others give it up when the folder is closed
+            fcntl.flock(folder.fd, fcntl.LOCK_UN)
 
 
 def _take(folder: Folder, kind: int, patience: Patience) -> None:

@@ -167,12 +167,17 @@ def _original(place: Place, part: Part) -> Image:
     linked = link is not None and place.home(part.path).beyond(link) == part.backup.data
     return Image(
         data=part.backup.data,
-        mode=part.entry.mode,
+        mode=_tamed(part.entry.mode, part.source.mode),
         uid=part.source.uid,
         gid=part.source.gid,
         mtime_ns=part.entry.mtime_ns,
         link=link if linked else None,
     )
+
+
+def _tamed(mode: int, now: int) -> int:
+    """A mode that a state file tells of, which others may write: no set-uid bit comes of it that is not there now."""
+    return mode & (0o777 | now)
 
 
 def _copies(images: Iterable[tuple[PurePosixPath, Image]]) -> tuple[tuple[PurePosixPath, Image], ...]:

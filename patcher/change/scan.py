@@ -4,31 +4,60 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from patcher.change.files import explained, read
+from patcher.edits import find
 from patcher.errors import PatcherError
+from patcher.model import Patch, State
+
+Ancestors = frozenset[tuple[int, int]]
 
 
 def mentioning(site_packages: Path, package: str, pattern: re.Pattern[bytes]) -> tuple[PurePosixPath, ...]:
     """The Python files of `package` in which `pattern` occurs, relative to `site_packages`, sorted.
 
-    Raises PatcherError: `linked-folder` where a folder of the package is a link: what is behind it may be shared.
+    Those behind a linked folder are among them, for Python imports them too; see `changeable`. A linked folder without
+    Python files, such as one of data, is not looked into.
     """
     root = site_packages / package
-    found = (path for path in (_sources(root) if root.is_dir() else ()) if pattern.search(read(path)))
+    found = (path for path in (_sources(root, frozenset()) if root.is_dir() else ()) if pattern.search(read(path)))
     return tuple(sorted(PurePosixPath(path.relative_to(site_packages).as_posix()) for path in found))
 
 
-def _sources(folder: Path) -> Iterator[Path]:
+def changeable(site_packages: Path, paths: Iterable[PurePosixPath], patch: Patch) -> Iterator[PurePosixPath]:
+    """Those of `paths` that do not lie behind a linked folder, for what is there may be shared with others.
+
+    Raises PatcherError: `linked-folder` where one that does is of the patch; what `find` raises.
+    """
+    for path in paths:
+        link = next((up for up in reversed((site_packages / path).parents) if _is_link(up, site_packages)), None)
+        if link is None:
+            yield path
+        elif find(read(site_packages / path), path, patch).state is not State.ABSENT:
+            message = f"{link} is a link to {os.path.realpath(link)}, and {path} behind it is to be changed."
+            hint = "Others may share it: put a copy of that folder in the place of the link, or reinstall transformers."
+            raise PatcherError("linked-folder", message, hint)
+
+
+def _is_link(path: Path, site_packages: Path) -> bool:
+    return site_packages in path.parents and path.is_symlink()
+
+
+def _sources(folder: Path, above: Ancestors) -> Iterator[Path]:
     with explained(folder), os.scandir(folder) as entries:
         listed = sorted(entries, key=lambda entry: entry.name)
+        here = os.stat(folder)  # noqa: PTH116 - a folder that is met again below itself is one of links
+    if (here.st_dev, here.st_ino) in above:
+        return
     for entry in listed:
         if entry.name.endswith(".py") and entry.is_file():
             yield Path(entry.path)
-        elif entry.name != "__pycache__" and entry.is_dir():
-            if entry.is_symlink():
-                hint = "Name the environment that it points into."
-                raise PatcherError("linked-folder", f"{entry.path} is a link to somewhere else.", hint)
-            yield from _sources(Path(entry.path))
+        elif entry.name != "__pycache__" and entry.is_dir() and (not entry.is_symlink() or _holds_python(entry.path)):
+            yield from _sources(Path(entry.path), above | {(here.st_dev, here.st_ino)})
+
+
+def _holds_python(folder: str) -> bool:
+    with explained(Path(folder)):
+        return any(name.endswith(".py") for name in os.listdir(folder))  # noqa: PTH208 - names are all that is asked

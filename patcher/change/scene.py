@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from patcher.change import ledger, record
+from patcher.change import ledger, record, scan
 from patcher.change.files import Image, digest
 from patcher.change.folder import SUFFIX, spare
 from patcher.change.ledger import Entry, Ledger
@@ -158,7 +158,8 @@ def _paths(place: Place, patch: Patch, known: Ledger | None) -> tuple[PurePosixP
     pattern = mention(patch)
     if pattern is None:
         return (patch.file,)
-    mentioning = set(place.mentioning(patch.file.parts[0], pattern)) - {patch.file}
+    found = scan.changeable(place.target.site_packages, place.mentioning(patch.file.parts[0], pattern), patch)
+    mentioning = set(found) - {patch.file}
     meant = {PurePosixPath(entry.path) for entry in (known.files if known else ()) if patch.name in entry.patches}
     return tuple(sorted(mentioning | meant))
 

@@ -107,5 +107,9 @@ def _former_record(place: Place, scene: Scene) -> Image | None:
         return replace(scene.record, data=data, link=None, mtime_ns=None)
     linked = before.link is not None and place.dist_info.beyond(before.link) == data
     return replace(
-        scene.record, data=data, mode=before.mode, mtime_ns=before.mtime_ns, link=before.link if linked else None
+        scene.record,
+        data=data,
+        mode=before.mode & 0o777,
+        mtime_ns=before.mtime_ns,
+        link=before.link if linked else None,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -39,7 +40,7 @@ def _choices(user: User) -> Iterator[Choice]:
         if prefix:
             yield Choice(python=_python_in(user.cwd / prefix), reason=f"{variable} is set to {prefix}")
     for folder in (user.cwd, *user.cwd.parents):
-        if (folder / ".venv").is_dir():
+        if os.path.isdir(folder / ".venv"):  # noqa: PTH112 - Path's raises where the folder may not be entered
             yield Choice(python=_python_in(folder / ".venv"), reason=f"{folder / '.venv'} is the nearest .venv")
     python = user.which("python3")
     if python:

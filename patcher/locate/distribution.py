@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ class Distribution:
     dist_info: Path
     version: str
     installer: str | None
+    identity: tuple[int, int]
+    """Device and inode of `site_packages`."""
 
 
 def read(folder: Path) -> Distribution:
@@ -34,21 +37,24 @@ def read(folder: Path) -> Distribution:
         PatcherError: there is one, but not one whose files can be patched and restored; each kind has its own code.
     """
     try:
-        return _judged(folder, metadata.marks(entry.name for entry in folder.iterdir()))
+        seen = folder.stat()
+        found = metadata.marks(entry.name for entry in folder.iterdir())
+        return _judged(folder, found, (seen.st_dev, seen.st_ino))
     except OSError as error:
         raise _unreadable(folder, error) from error
 
 
-def _judged(folder: Path, found: Marks) -> Distribution:
+def _judged(folder: Path, found: Marks, identity: tuple[int, int]) -> Distribution:
     _refuse_editable(folder)
     _refuse_incomplete(folder, found)
     dist_info = folder / found.regular[0]
-    _refuse_links(folder / NAME, dist_info)
+    _refuse_links(folder, folder / NAME, dist_info)
     return Distribution(
         site_packages=folder,
         dist_info=dist_info,
         version=_sound_version(dist_info),
         installer=metadata.installer(dist_info),
+        identity=identity,
     )
 
 
@@ -75,7 +81,8 @@ def absent(where: str) -> CannotTell:
 
 
 def _unreadable(folder: Path, error: OSError) -> PatcherError:
-    archive = next((up for up in (folder, *folder.parents) if zipfile.is_zipfile(up)), None)
+    above = (up for up in (folder, *folder.parents) if os.path.isfile(up))  # noqa: PTH113 - Path's may raise
+    archive = next(filter(zipfile.is_zipfile, above), None)
     if archive is not None:
         message = f"{archive} is a zip file; what is inside one cannot be patched in place."
         return PatcherError("in-zip", message, "Install transformers unpacked, as pip and uv do.")
@@ -149,11 +156,15 @@ def _refuse_namespace(package: Path) -> None:
         raise PatcherError("namespace-package", message, _reinstall())
 
 
-def _refuse_links(*paths: Path) -> None:
-    for path in paths:
+def _refuse_links(folder: Path, *inside: Path) -> None:
+    """Refuse a site-packages folder, or a package in it, that is itself a link. Links further up are as good as not."""
+    for path in (folder, *inside):
         if path.is_symlink():
-            message = f"{path} is a link to {os.path.realpath(path)}, which other environments may share."
-            raise PatcherError("linked-package", message, "Name the folder that really holds it.")
+            real = Path(os.path.realpath(path))
+            message = f"{path} is a link to {real}, which other environments may share."
+            holder = shlex.quote(str(real if path == folder else real.parent))
+            hint = f"To patch it for all of them, name the folder that really holds it: --site-packages {holder}."
+            raise PatcherError("linked-folder" if path == folder else "linked-package", message, hint)
 
 
 def _work_tree(folder: Path) -> Path | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -58,16 +59,25 @@ def ask(python: Path, name: str, user: User) -> Answer:
     part of what the user's programs see. It writes no bytecode. Nothing of `name` is executed.
 
     Raises:
-        PatcherError: there is no such file, it cannot be run, is too slow, or does not answer as a Python would.
+        PatcherError: there is no such file, it cannot be run, is too slow, or does not answer as a Python would;
+            `no-temporary-folder`: there is nowhere to put its answer.
     """
-    with tempfile.TemporaryDirectory(prefix="mps-patcher-") as scratch:
+    with _scratch() as scratch:
         answer, errors = Path(scratch, "answer.json"), Path(scratch, "errors")
         with errors.open("w+b") as stream:
             code = _run([python, "-B", PROBE, answer, name], _clean(user.environ), user.cwd, stream)
         try:
             return _read(answer.read_bytes(), user.cwd)
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             raise _no_answer(python, code, errors.read_bytes()) from None
+
+
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix="mps-patcher-")
+    except OSError as error:
+        message = f"No temporary folder can be made: {error.strerror}."
+        raise PatcherError("no-temporary-folder", message, "Set TMPDIR to a folder that you may write in.") from error
 
 
 def _clean(environ: Mapping[str, str]) -> dict[str, str]:
@@ -79,8 +89,9 @@ def _run(command: list[str | Path], environ: dict[str, str], cwd: Path, errors: 
     """Run to the end and return the exit status; leave no process behind, whatever ends the wait."""
     null = subprocess.DEVNULL
     try:
+        where = None if cwd == Path.cwd() else cwd  # one is in it, even if one could not enter it again
         process = subprocess.Popen(
-            command, stdin=null, stdout=null, stderr=errors, env=environ, cwd=cwd, start_new_session=True
+            command, stdin=null, stdout=null, stderr=errors, env=environ, cwd=where, start_new_session=True
         )
     except OSError as error:
         raise _not_started(Path(command[0]), error) from error
@@ -97,7 +108,7 @@ def _run(command: list[str | Path], environ: dict[str, str], cwd: Path, errors: 
 def _not_started(python: Path, error: OSError) -> PatcherError:
     inside = within(python)
     if inside:
-        hint = f"Name the interpreter in it: --python {inside}."
+        hint = f"Name the interpreter in it: --python {shlex.quote(str(inside))}."
         return PatcherError("python-not-found", f"{python} is a folder, not an interpreter.", hint)
     if error.errno != errno.ENOENT:
         return _broken(python, f"cannot be run: {error.strerror}")

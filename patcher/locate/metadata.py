@@ -5,7 +5,10 @@ The names follow the packaging specifications (recorded installs, direct URLs) a
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +65,7 @@ def headers(*candidates: Path) -> dict[str, str]:
     """The headers of the first file that can be read, by lower-case name; none where none can."""
     for path in candidates:
         try:
-            lines = path.read_bytes().decode("utf-8", "replace").splitlines()
+            lines = _content(path).decode("utf-8", "replace").splitlines()
         except OSError:
             continue
         head = lines[: lines.index("")] if "" in lines else lines
@@ -92,17 +95,25 @@ def editable(folder: Path) -> Path | None:
 
 def _says_editable(origin: Path) -> bool:
     try:
-        return json.loads(origin.read_bytes())["dir_info"]["editable"] is True
-    except (OSError, ValueError, KeyError, TypeError):
+        return json.loads(_content(origin))["dir_info"]["editable"] is True
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False  # not there, or of another kind: a package index, an archive, a VCS
 
 
 def installer(dist_info: Path) -> str | None:
     """The content of INSTALLER, such as `pip`; None where there is none."""
     try:
-        return (dist_info / "INSTALLER").read_bytes().decode("utf-8", "replace").strip() or None
+        return _content(dist_info / "INSTALLER").decode("utf-8", "replace").strip() or None
     except OSError:
         return None
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of an ordinary file. A pipe or a device under its name, which might never end, is an OSError."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "no ordinary file", str(path))
+        return file.read()
 
 
 def named_version(folder: Path) -> str | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from patcher.errors import CannotTell, PatcherError
-from patcher.locate import choice, distribution, interpreter, metadata, walk
+from patcher.locate import choice, distribution, interpreter, metadata, trust, walk
 from patcher.locate.distribution import Distribution
 from patcher.locate.interpreter import Answer, User
 from patcher.locate.metadata import NAME
@@ -22,6 +23,19 @@ class Options:
     python: tuple[Path, ...] = ()
     site_packages: tuple[Path, ...] = ()
     under: tuple[Path, ...] = ()
+
+
+def here() -> Path:
+    """The current folder.
+
+    Raises PatcherError: `no-current-folder` where it is gone or cannot be told.
+    """
+    try:
+        return Path.cwd()
+    except OSError as error:
+        message = f"The current folder is gone, or cannot be told: {error.strerror}."
+        hint = "Change to a folder that is there, then run the command again."
+        raise PatcherError("no-current-folder", message, hint) from error
 
 
 def find(options: Options, environ: Mapping[str, str], cwd: Path) -> tuple[Target | NotFound, ...]:
@@ -66,7 +80,7 @@ def _from_folder(folder: Path, reason: str) -> Target | NotFound:
         return _target(distribution.read(folder), reason)
     except CannotTell as error:
         nested = next((path.parent for layout in _LAYOUTS for path in sorted(folder.glob(f"{layout}/{NAME}"))), None)
-        hint = f"Did you mean --site-packages {nested}?" if nested else error.hint
+        hint = f"Did you mean --site-packages {shlex.quote(str(nested))}?" if nested else error.hint
         return _not_found(CannotTell(error.code, error.message, hint), reason, folder)
     except PatcherError as error:
         return _not_found(error, reason, folder)
@@ -102,6 +116,10 @@ def _from_walk(folder: Path, user: User, reason: str) -> Target | NotFound:
     except PatcherError as error:
         return _not_found(error, reason, folder)
     python = _python_of(folder)
+    stranger = trust.stranger(python, folder) if python and os.geteuid() == 0 else None
+    if stranger:
+        python = None
+        reason = f"{reason}; its interpreter was not started by root, because {stranger} is not root's alone"
     answer = _same_view(python, folder, user) if python else None
     return _target(installed, reason, python if answer else None, answer)
 
@@ -134,6 +152,7 @@ def _meant(user: User) -> Target | NotFound:
 def _target(installed: Distribution, reason: str, python: Path | None = None, answer: Answer | None = None) -> Target:
     return Target(
         site_packages=installed.site_packages,
+        identity=installed.identity,
         dist_info=installed.dist_info,
         version=installed.version,
         python=python,

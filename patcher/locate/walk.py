@@ -20,8 +20,9 @@ class Walk:
 def below(top: Path) -> Walk:
     """The folders at or below `top` that hold an install of transformers, sound or not, in a fixed order.
 
-    Links to folders are not followed, so that an install is found where it really is, and once. A source tree is not
-    an install. The caches of uv and conda are skipped: other environments are made from them.
+    Links to folders are not followed, so that an install is found where it really is, and once; a site-packages folder
+    that is a link out of `top` is named as such. A source tree is not an install. The caches of uv and conda are
+    skipped: other environments are made from them.
     """
     folders: list[Path] = []
     unread: list[OSError] = []
@@ -33,7 +34,17 @@ def below(top: Path) -> Walk:
         subfolders.sort()
         if _holds_install(folder, [*subfolders, *files]):
             folders.append(folder)
+        folders.extend(link for entry in subfolders if _leads_out(link := folder / entry, top))
     return Walk(folders=tuple(folders), unread=tuple(unread))
+
+
+def _leads_out(link: Path, top: Path) -> bool:
+    """Whether it is a linked site-packages with an install that the search does not meet where it really is."""
+    if not (link.name.endswith("-packages") and link.is_symlink()):
+        return False
+    real = Path(os.path.realpath(link))
+    inside = real.is_relative_to(os.path.realpath(top))
+    return not inside and _holds_install(link, metadata.listing(link))
 
 
 def _is_cache(folder: Path, subfolders: list[str], files: list[str]) -> bool:
@@ -44,7 +55,7 @@ def _is_cache(folder: Path, subfolders: list[str], files: list[str]) -> bool:
 
 
 def _holds_install(folder: Path, names: list[str]) -> bool:
-    found = metadata.marks(names)
+    found, site = metadata.marks(names), folder.name.endswith("-packages")
     # Elsewhere a folder of that name is some other package's part, and an egg-info that of a source tree
-    within = folder.name.endswith("-packages") and (found.legacy or (folder / metadata.NAME / "__init__.py").exists())
+    within = site and (found.legacy or "__init__.py" in metadata.listing(folder / metadata.NAME))
     return bool(found.regular or found.editable or within)

@@ -228,9 +228,9 @@ def test_what_cannot_be_read_does_not_keep_the_other_from_being_taken_back(
 ) -> None:
     """The ledger tells that it was never applied."""
     it = replace(env("4.45.1"), patches=CATALOGUE)
-    folder = it.target.site_packages / "transformers" / "generation"
-    shutil.move(folder, tmp_path / "shared")
-    folder.symlink_to(tmp_path / "shared")
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / "caller.py").write_text("import torch\n\ntorch.isin(1, 2)\n")
+    (it.target.site_packages / "transformers" / "own").symlink_to(tmp_path / "shared")
     original = it.snapshot()
     assert codes(it.each("apply", named=False)) == {ISIN.name: None, DIRECT.name: "linked-folder"}
     isin, direct = it.each("revert")

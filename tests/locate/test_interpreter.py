@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -180,3 +181,10 @@ def test_the_probe_itself(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(sys, "argv", [str(interpreter.PROBE), str(tmp_path / "answer"), name])
     runpy.run_path(str(interpreter.PROBE), run_name="__main__")
     assert ("json" in (tmp_path / "answer").read_text()) == (name == "json")
+
+
+def test_no_place_for_its_answer(user: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(PatcherError) as caught:
+        interpreter.ask(Path(sys.executable), "transformers", user)
+    assert (caught.value.code, "TMPDIR" in caught.value.hint) == ("no-temporary-folder", True)
