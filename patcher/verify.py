@@ -14,6 +14,7 @@ from typing import Any
 
 from patcher import freshness, guest
 from patcher.change import operations
+from patcher.change.files import digest, explained, read
 from patcher.change.lock import PATIENT, Patience
 from patcher.errors import CannotTell, PatcherError
 from patcher.freshness import Freshness
@@ -80,7 +81,7 @@ def verify(
         report = None
         for result, patch in found:
             if patch and isinstance(target, Target):
-                report = report or _report(target, _function(patch), _files(tested), wanted)
+                report = report or _steady(target, _function(patch), tested, wanted)
                 refusal = partial(_refusal, target, patch, catalogue, patience)
                 result = _verified(result, patch, report, refusal)
             results.append(result)
@@ -104,7 +105,8 @@ def _spared(result: Result, patch: Patch | None, *, named: bool) -> tuple[Result
 def _verified(result: Result, patch: Patch, report: Report, refusal: Refusal) -> Result:
     checks = (_source(result, patch), *report.checks)
     # Of a device that is not here nothing can be told, whatever the file says; without torch the file still tells
-    told = report.error if report.error and report.error.code == "no-device" else _failure(checks, result, refusal)
+    untold = report.error and report.error.code in ("no-device", "target-changed")
+    told = report.error if untold else _failure(checks, result, refusal)
     return replace(result, checks=checks, device=report.device, error=told or report.error)
 
 
@@ -128,6 +130,20 @@ def _source(result: Result, patch: Patch) -> Check:
         detail += ", but there is no good back-up" if result.note else ", and is as it was left"
     seconds = time.monotonic() - start
     return Check(name="source", status="passed" if passed else "failed", detail=detail.rstrip("."), seconds=seconds)
+
+
+def _steady(target: Target, patch: FunctionPatch, results: Sequence[Result], wanted: Wanted) -> Report:
+    """The report, if all files are still those whose state was told: nobody is kept from changing them meanwhile."""
+    try:
+        report = _report(target, patch, _files(results), wanted)
+        seen = {file.path: file.after for result in results for file in result.files}
+        changed = next((path for path, sha in seen.items() if digest(read(path)) != sha), None)
+    except PatcherError as error:
+        return Report(checks=(), error=error)
+    if changed is None:
+        return report
+    cause = f"{changed} changed while it was verified."
+    return Report(checks=(), error=PatcherError("target-changed", cause, "Run the command again."))
 
 
 def _report(target: Target, patch: FunctionPatch, files: Sequence[Path], wanted: Wanted) -> Report:
@@ -172,8 +188,9 @@ def _bytecode(files: Sequence[Path]) -> Check:
     start = time.monotonic()
     judged: dict[Path, Freshness] = {}
     for source in files:
-        data, status = source.read_bytes(), source.stat()
-        judged |= {path: freshness.judge(path.read_bytes(), data, status) for path in freshness.bytecode_of(source)}
+        with explained(source):
+            data, status = source.read_bytes(), source.stat()
+            judged |= {path: freshness.judge(path.read_bytes(), data, status) for path in freshness.bytecode_of(source)}
     verdict, detail = "passed", "no bytecode beside the source would run instead of it"
     for freshness_, name in ((Freshness.UNKNOWN, "skipped"), (Freshness.STALE, "failed")):
         for path in (path for path, found in judged.items() if found is freshness_):

@@ -400,6 +400,16 @@ class TestWithoutTorch:
         environ.pop("__CF_USER_TEXT_ENCODING", None)  # macOS's own
         assert environ == {**needed, **given}
 
+    @pytest.mark.parametrize("deed", ["{file}.write_bytes({file}.read_bytes() + b'#')", "{file}.unlink()"])
+    def test_what_changes_meanwhile_is_not_told_of(
+        self, patched: Target, start_up: Callable[[str], None], deed: str
+    ) -> None:
+        start_up(f"import pathlib\n{deed.format(file=f'pathlib.Path({str(patched.site_packages / ISIN.file)!r})')}")
+        result = proven(patched, static=True)
+        assert error(result) == ("target-changed", 1)
+        assert list(checks(result, "passed")) == ["source"]
+        assert len(result.checks) == 1
+
     def test_a_release_without_need_of_the_function(self, unpacked: Callable[..., Path]) -> None:
         """The few files that were unpacked call nothing directly."""
         target = target_of(site_packages=unpacked("4.39.3"))

@@ -15,6 +15,9 @@ from patcher.change.files import explained
 from patcher.change.folder import Folder
 from patcher.errors import PatcherError
 
+_POLL = 0.05
+_LONG = 10.0
+"""Seconds. The first in line may be a process that was stopped."""
 _LOCKS = Path("/proc/locks")
 """Linux lists here who holds which lock."""
 _LOCKLESS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.EBADF)
@@ -53,16 +56,49 @@ def lock(folder: Folder, *, alone: bool, patience: Patience) -> Iterator[None]:
 
 
 def _take(folder: Folder, kind: int, patience: Patience) -> None:
-    until, silent = time.monotonic() + patience.seconds, False
-    while not _taken(folder, kind):
-        if time.monotonic() >= until:
-            cause = f"{folder.path} is in use by {_holder(folder)}."
-            raise PatcherError("locked", cause, "Wait until it has ended, then run the command again.")
-        if patience.told and not silent:
-            at_most = f"for at most {patience.seconds:g} s"
-            patience.told(f"Waiting for {_holder(folder)} to finish with {folder.path}, {at_most}.")
-            silent = True
-        time.sleep(0.05)
+    began, silent = time.monotonic(), False
+    with _line(folder) as line:
+        while not (_first(line, began, patience) and _taken(folder, kind)):
+            waited = time.monotonic() - began
+            if waited >= patience.seconds:
+                cause = f"{folder.path} is in use by {_holder(folder)}."
+                raise PatcherError("locked", cause, "Wait until it has ended, then run the command again.")
+            if patience.told and not silent:
+                at_most = f"for at most {patience.seconds:g} s"
+                patience.told(f"Waiting for {_holder(folder)} to finish with {folder.path}, {at_most}.")
+                silent = True
+            time.sleep(_POLL / (1 + waited))  # who has waited long looks often
+
+
+@contextmanager
+def _line(folder: Folder) -> Iterator[int | None]:
+    """The folder around `folder`, open: who has its lock is the first in line. None where it cannot be opened.
+
+    Without a line those who only look, of whom several may be there at once, could keep one out who wants to change
+    something for ever.
+    """
+    try:
+        line = os.open("..", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder.fd)
+    except OSError:
+        line = None
+    try:
+        yield line
+    finally:
+        if line is not None:
+            os.close(line)
+
+
+def _first(line: int | None, began: float, patience: Patience) -> bool:
+    """Whether it is our turn. Who does not wait stands in no line, nor does who has waited long for one to move."""
+    if line is None or patience.seconds == 0:
+        return True
+    try:
+        fcntl.flock(line, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return time.monotonic() - began > _LONG
+    except OSError:
+        pass
+    return True
 
 
 def _taken(folder: Folder, kind: int) -> bool:

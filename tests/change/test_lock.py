@@ -11,7 +11,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -123,6 +125,53 @@ def test_where_the_system_does_not_tell_no_process_is_named(
         listed.write_text(locks.format(at=f"{os.major(here.st_dev):02x}:{os.minor(here.st_dev):02x}:{here.st_ino}"))
     monkeypatch.setattr("patcher.change.lock._LOCKS", listed)
     assert waited(tmp_path, seconds=0) == ([], f"{tmp_path} is in use by another mps-patcher.")
+
+
+def test_those_who_only_look_keep_nobody_out_for_ever(tmp_path: Path) -> None:
+    """Two take turns so that there is always one of them; who wants to be alone has its turn all the same."""
+    over = Event()
+
+    def look(delay: float) -> None:
+        time.sleep(delay)
+        while not over.is_set():
+            with Folder(tmp_path) as folder, lock(folder, alone=False, patience=Patience(seconds=20)):
+                over.wait(0.2)
+
+    with ThreadPoolExecutor() as pool:
+        looking = [pool.submit(look, delay) for delay in (0, 0.1)]
+        time.sleep(0.3)
+        try:
+            assert taken(tmp_path, alone=True, seconds=3)
+        finally:
+            over.set()
+        for one in looking:
+            one.result()
+
+
+def test_one_that_is_stopped_in_the_line_stops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("patcher.change.lock._LONG", 0.3)
+    folder = tmp_path / "info"
+    folder.mkdir()
+    line = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(line, fcntl.LOCK_EX)
+    began = time.monotonic()
+    assert taken(folder, alone=True)  # who does not wait stands in no line
+    assert time.monotonic() - began < 0.3
+    assert not taken(folder, alone=True, seconds=0.1)
+    assert taken(folder, alone=True, seconds=5)
+    os.close(line)
+
+
+def test_where_no_line_can_be_formed_it_is_taken_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.open
+
+    def refuse(path: Any, *arguments: Any, **options: Any) -> int:
+        if path == "..":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", refuse)
+    assert taken(tmp_path, alone=True, seconds=1)
 
 
 def test_it_is_given_up_on_an_error(tmp_path: Path) -> None:

@@ -10,13 +10,15 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from zipfile import ZIP_STORED, ZipFile
 
 import pytest
+from reliability import write
 from uv import find_uv_bin
 
 from patcher.change import operations
@@ -32,6 +34,8 @@ FEW = (
     "transformers/pytorch_utils.py",
     "transformers/utils/__init__.py",
 )
+SECONDS = float(os.environ.get("RACES_SECONDS", "5"))
+SEED = int(os.environ.get("RACES_SEED", time.time_ns() % 10**6))
 MADE = {"INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json"}
 """What installers add to the dist-info."""
 
@@ -44,17 +48,21 @@ def row(name: str, data: bytes) -> str:
     return text.getvalue()
 
 
-def shrink(archive: Path, folder: Path) -> Path:
-    """A wheel with a few files of another one and a RECORD that is right, so that an install takes a moment."""
+def shrink(archive: Path, folder: Path, texts: dict[str, str]) -> Path:
+    """A wheel with a few files of another one, some with these texts, and a RECORD that is right.
+
+    So an install takes a moment.
+    """
     small = folder / archive.name
     with ZipFile(archive) as full, ZipFile(small, "w", ZIP_STORED) as made:
         names = full.namelist()
         (record,) = (name for name in names if name.endswith(".dist-info/RECORD"))
         kept = [name for name in names if name in FEW or name.endswith((".dist-info/METADATA", ".dist-info/WHEEL"))]
+        files = {name: full.read(name) for name in kept} | {name: text.encode() for name, text in texts.items()}
         rows = []
-        for name in kept:
-            made.writestr(name, full.read(name))
-            rows.append(row(name, full.read(name)))
+        for name, data in files.items():
+            made.writestr(name, data)
+            rows.append(row(name, data))
         made.writestr(record, "\n".join([*rows, f"{record},,", ""]))
     return small
 
@@ -110,6 +118,10 @@ class Venv:
         """An installer's command, which must not fail."""
         done = subprocess.run(command, capture_output=True, text=True, env=self.environ, check=False)
         assert (done.returncode, done.stderr) == (0, ""), (command, done.stdout)
+
+    def patcher(self, *arguments: str) -> list[str]:
+        """The command line of mps-patcher on this environment."""
+        return [sys.executable, "-m", "patcher", *arguments, "--site-packages", str(self.site_packages)]
 
     def each(self, command: str) -> tuple[Result, ...]:
         """The results of a command of ours, in this process."""
@@ -175,7 +187,50 @@ class Venv:
 def small(wheels: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """`small("4.45.1")` is a wheel with a few files of that transformers, and a RECORD that is right."""
     folder = tmp_path_factory.mktemp("wheels")
-    return cache(lambda version: shrink(wheels(version), folder))
+    return cache(lambda version: shrink(wheels(version), folder, {}))
+
+
+@pytest.fixture
+def calling(wheels: Callable[[str], Path], tmp_path: Path) -> Path:
+    """A small wheel of 4.50.3 with three direct calls in two short files."""
+    call = "\n\ndef {}(elements, test_elements):\n    return torch.isin(elements, test_elements)\n"
+    one, two = (f"import torch\n{''.join(map(call.format, names))}" for names in (["first"], ["second", "third"]))
+    texts = {"transformers/generation/stopping_criteria.py": one, "transformers/generation/utils.py": two}
+    return shrink(wheels("4.50.3"), tmp_path, texts)
+
+
+@pytest.fixture(scope="session")
+def listed() -> Callable[[str, bytes], str]:
+    """`listed(name, data)` is the row of that file in RECORD."""
+    return row
+
+
+@pytest.fixture(scope="session")
+def full() -> bool:
+    """Whether this is the whole run, as `make test-races` makes it, and not the short one of `make test`."""
+    return SECONDS >= 60
+
+
+@pytest.fixture(scope="session")
+def seconds() -> float:
+    """How long each of the races lasts."""
+    return SECONDS
+
+
+@pytest.fixture(scope="session")
+def seed() -> int:
+    """What the random choices begin with: RACES_SEED, or another one each time, which is printed where a test fails."""
+    print(f"RACES_SEED={SEED}")
+    return SEED
+
+
+@pytest.fixture(scope="session")
+def noted(request: pytest.FixtureRequest, full: bool) -> Iterator[dict[str, list[str]]]:
+    """What each race has to tell, by its name; a whole run without a failure is written into docs/reliability.md."""
+    lines: dict[str, list[str]] = {}
+    yield lines
+    if full and set(lines) == {"races", "reinstalls"} and not request.session.testsfailed:
+        write("races", [*lines["races"], *lines["reinstalls"]])
 
 
 @pytest.fixture

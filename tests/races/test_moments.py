@@ -63,9 +63,7 @@ class NotReached(Exception):
 
 def cases() -> Iterator[Any]:
     """Every command, step and deed with uv, and some with pip, which is slower."""
-    failing = pytest.mark.xfail(
-        strict=True, raises=AssertionError, reason="the old ledger, or an empty folder, is back"
-    )
+    failing = pytest.mark.xfail(strict=True, raises=AssertionError, reason="the ledger or a folder is back")
     for tool, command, step, what in itertools.product(("uv", "pip"), ("apply", "revert"), STEPS, LAST):
         if (tool == "uv" or step == "file") and (command, step) != ("revert", "ledger"):  # which only removes it
             marks = [] if what == "reinstall" and (command, step) in SAME else [failing]
