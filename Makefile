@@ -18,6 +18,7 @@ help:
 	@echo 'make test        run the tests, also those that need real torch'
 	@echo 'make test-seed   run the tests on the pair of the first bug report: torch 2.1.0 + transformers 4.45.1'
 	@echo 'make test-compatibility  compare docs/compatibility.md with fresh runs (RELEASES=all or some; else a sample)'
+	@echo 'make test-fuzz           more than 100,000 hostile inputs, counted in docs/reliability.md (ARGS=... for another seed)'
 	@echo 'make compatibility       run every release anew and write docs/compatibility.md (RELEASES=... only these)'
 	@echo 'make demo        find, patch, prove and revert a real transformers 4.45.1 in a throwaway environment'
 	@echo 'make lint        ruff and mypy'
@@ -50,6 +51,10 @@ test-seed: $(READY)
 .PHONY: test-compatibility
 test-compatibility: $(READY)
 	@$(PY) scripts/compatibility.py --check $(RELEASES)
+
+.PHONY: test-fuzz
+test-fuzz: $(READY)
+	@PYTHONPATH=tests/fuzz $(PY) scripts/fuzz.py $(ARGS)
 
 .PHONY: compatibility
 compatibility: $(READY)

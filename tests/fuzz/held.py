@@ -185,16 +185,25 @@ def _check_calls(data: bytes, result: bytes) -> None:
     assert after.complete, after.detail
     assert edits.edit(result, CALLER, DIRECT, force=True) == result
     _check_compiles(data, result)
-    old, new = lines_of(data), lines_of(result)
-    may_change = _lines_about_it(_parsed(data))
+    old, new, skipped = _different(lines_of(data), lines_of(result))
+    may_change = {number - skipped for number in _lines_about_it(_parsed(data))}
     for tag, low, high, start, stop in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         if tag == "insert":
             assert all(MARKER in line for line in new[start:stop]), new[start:stop]
         for number in range(low, high) if tag != "equal" else ():
             kept = old[number].rstrip(b"\r\n")
             extended = any(MARKER in line and line.startswith(kept) for line in new[start:stop])
-            ended = number == len(old) - 1 and any(line.rstrip(b"\r\n") == kept for line in new[start:stop])
+            ended = kept == old[number] and any(line.rstrip(b"\r\n") == kept for line in new[start:stop])
             assert number + 1 in may_change or extended or ended, old[number]
+
+
+def _different(old: list[bytes], new: list[bytes]) -> tuple[list[bytes], list[bytes], int]:
+    """Both without the lines that are the same at the start and at the end, and how many those at the start are."""
+    start = next((at for at, (one, other) in enumerate(zip(old, new, strict=False)) if one != other), 0)
+    old, new = old[start:], new[start:]
+    while old and new and old[-1] == new[-1]:
+        old, new = old[:-1], new[:-1]
+    return old, new, start
 
 
 def _lines_about_it(tree: ast.Module) -> set[int]:
