@@ -18,11 +18,10 @@ help:
 	@echo 'make test        run the tests, also those that need real torch'
 	@echo 'make test-seed   run the tests on the pair of the first bug report: torch 2.1.0 + transformers 4.45.1'
 	@echo 'make test-compatibility  compare docs/compatibility.md with fresh runs (RELEASES=all or some; else a sample)'
+	@echo 'make test-fuzz           more than 100,000 hostile inputs, counted in docs/reliability.md (ARGS=... for another seed)'
 	@echo 'make compatibility       run every release anew and write docs/compatibility.md (RELEASES=... only these)'
 	@echo 'make test-faults kill and fail apply and revert at every system call that changes a file; replay losses of power'
 	@echo 'make test-races  sixteen processes and installers on one target for a minute'
-	@echo 'make test-fuzz   100,000 hostile sources, RECORDs and state files and more'
-	@echo 'make mutants     break the code in every small way, and count how often a test notices'
 	@echo 'make demo        find, patch, prove and revert a real transformers 4.45.1 in a throwaway environment'
 	@echo 'make lint        ruff and mypy'
 	@echo 'make coverage    run the tests of .venv and show the branches that they miss'
@@ -59,6 +58,10 @@ test-compatibility: $(READY)
 test-faults: $(READY)
 	$(PY) scripts/faults.py
 	$(PY) scripts/power.py
+
+.PHONY: test-fuzz
+test-fuzz: $(READY)
+	@PYTHONPATH=tests/fuzz $(PY) scripts/fuzz.py $(ARGS)
 
 .PHONY: compatibility
 compatibility: $(READY)

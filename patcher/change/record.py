@@ -96,4 +96,5 @@ def _split(raw: str) -> tuple[str, str]:
 
 
 def _end(raw: str) -> str:
-    return _split(raw)[1] or "\n"
+    """How a row ends; a row that is quoted up to the end of the file may hold ends of lines before that."""
+    return next((end for end in ("\r\n", "\r", "\n") if raw.endswith(end)), "\n")
