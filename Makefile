@@ -25,6 +25,7 @@ help:
 	@echo 'make demo        find, patch, prove and revert a real transformers 4.45.1 in a throwaway environment'
 	@echo 'make lint        ruff and mypy'
 	@echo 'make coverage    run the tests of .venv and show the branches that they miss'
+	@echo 'make mutants     break the code in small places and see whether the tests tell (ONLY=... these files or folders)'
 	@echo 'make clean       remove .venv and what the tools left'
 	@echo
 	@echo 'PYTHON=...       the Python (3.10 or newer) to set up with; now: $(PYTHON)'
@@ -82,6 +83,10 @@ lint: $(READY)
 .PHONY: coverage
 coverage: $(READY)
 	$(PY) -m pytest --cov --cov-report=term-missing $(ARGS)
+
+.PHONY: mutants
+mutants: $(READY)
+	@$(PY) scripts/mutants.py $(ONLY)
 
 .PHONY: clean
 clean:
