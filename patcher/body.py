@@ -5,8 +5,14 @@ from __future__ import annotations
 import ast
 import hashlib
 import warnings
+from collections import deque
+from collections.abc import Iterable, Iterator
 
 from patcher.errors import PatcherError
+
+DEEPEST = 1000
+"""Levels of nesting, operands of one `and` included: libcst's parser dies of several thousand, and takes the process
+with it."""
 
 
 def parse(source: bytes) -> ast.Module:
@@ -18,26 +24,52 @@ def parse(source: bytes) -> ast.Module:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a SyntaxWarning in the user's file is not ours to tell
             return ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError, SystemError) as error:
         raise PatcherError(
             "unparsable-source",
-            f"The file cannot be parsed as Python: {error}.",
+            f"The file cannot be parsed as Python: {str(error) or type(error).__name__}.",
             "Reinstall transformers, or run mps-patcher with the Python version that the file is written for.",
         ) from error
 
 
 def bindings(module: ast.Module, name: str) -> list[ast.AST]:
-    """Everything that binds `name` in the module's own scope, however deep in `if`, `try` or `with`."""
+    """Everything that binds `name` in the module's own scope, however deep in `if`, `try` or `with`.
+
+    What declares it `global`, in a function or class, counts too: it may bind it whenever it runs.
+    """
     found: list[ast.AST] = []
-    open_nodes: list[ast.AST] = list(module.body)
-    while open_nodes:
-        node = open_nodes.pop(0)
+    waiting: deque[ast.AST] = deque(module.body)
+    while waiting:
+        node = waiting.popleft()
         if _binds(node, name):
             found.append(node)
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)):
-            continue
-        open_nodes.extend(ast.iter_child_nodes(node))
+        waiting.extend(_in_scope(node))
     return found
+
+
+def _in_scope(node: ast.AST) -> Iterable[ast.AST]:
+    """What of a node's inside belongs to the scope that the node stands in."""
+    match node:
+        case ast.FunctionDef() | ast.AsyncFunctionDef():
+            annotation = [node.returns] if node.returns else []
+            return [*node.decorator_list, *_of_parameters(node.args), *annotation, *_globals(node)]
+        case ast.Lambda():
+            return _of_parameters(node.args)
+        case ast.ClassDef():
+            return [*node.decorator_list, *node.bases, *node.keywords, *_globals(node)]
+        case _:
+            return ast.iter_child_nodes(node)
+
+
+def _of_parameters(args: ast.arguments) -> list[ast.AST]:
+    """Defaults and annotations."""
+    every = [*args.posonlyargs, *args.args, args.vararg, *args.kwonlyargs, args.kwarg]
+    annotations = [one.annotation for one in every if one and one.annotation]
+    return [*args.defaults, *(value for value in args.kw_defaults if value), *annotations]
+
+
+def _globals(node: ast.AST) -> Iterator[ast.AST]:
+    return (inner for inner in ast.walk(node) if isinstance(inner, ast.Global))
 
 
 def _binds(node: ast.AST, name: str) -> bool:
@@ -52,6 +84,8 @@ def _binds(node: ast.AST, name: str) -> bool:
             return node.name == name
         case ast.MatchMapping():
             return node.rest == name
+        case ast.Global():
+            return name in node.names
         case _:
             return False
 
@@ -78,6 +112,35 @@ def shape(node: object) -> object:
             return [shape(item) for item in node]
         case _:
             return repr(node)
+
+
+def alike(one: object, other: object) -> bool:
+    """Whether two syntax trees, or lists of them, are the same but for their positions, however deep."""
+    waiting = [(one, other)]
+    while waiting:
+        one, other = waiting.pop()
+        if type(one) is not type(other):
+            return False
+        if isinstance(one, ast.AST):
+            waiting += [(getattr(one, name, None), getattr(other, name, None)) for name in one._fields]
+        elif isinstance(one, list) and isinstance(other, list):
+            if len(one) != len(other):
+                return False
+            waiting += zip(one, other, strict=True)
+        elif one != other:
+            return False
+    return True
+
+
+def require_shallow(node: ast.AST) -> None:
+    """Raises ValueError where a tree is so deep that no other parser than Python's own may be given it."""
+    waiting = [(node, 0)]
+    while waiting:
+        node, depth = waiting.pop()
+        depth += max(len(node.values), 1) if isinstance(node, ast.BoolOp) else 1
+        if depth > DEEPEST:
+            raise ValueError(f"it is nested more than {DEEPEST} levels deep")
+        waiting += [(inner, depth) for inner in ast.iter_child_nodes(node)]
 
 
 _UNSEEN = frozenset({"ctx", "kind", "type_comment", "annotation", "returns", "type_params"})

@@ -8,13 +8,14 @@ import shutil
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 import click
 
 from patcher import document, report, verify
 from patcher.change import operations
+from patcher.change.lock import Patience
 from patcher.errors import PatcherError
 from patcher.flags import Manner, Request, changing, everywhere, targeting, testing
 from patcher.locate.targets import find, here
@@ -42,11 +43,29 @@ class Usage(PatcherError):
     exit_code = 2
 
 
-class Boundary(click.Group):
+class Command(click.Command):
+    """One command. Its help and the version are told like all else, though it is click that prints them."""
+
+    def make_context(self, *arguments: Any, **settings: Any) -> click.Context:
+        """Parses, and prints what is asked for instead of work."""
+        with written():
+            return super().make_context(*arguments, **settings)
+        raise click.exceptions.Exit(0)  # the reader has gone
+
+
+class Boundary(Command, click.Group):
     """The commands, and the one place where exceptions become words and an exit code."""
 
-    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]
-        """Runs one command line and exits."""
+    command_class = Command
+
+    def main(  # type: ignore[override]
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        ready: Callable[[], object] | None = None,
+        **extra: Any,
+    ) -> NoReturn:
+        """Runs one command line and exits. `ready` is called as soon as an interrupt can be told of."""
         arguments = sys.argv[1:] if args is None else list(args)
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(AttributeError):  # None, or a stand-in that does not know how
@@ -55,10 +74,14 @@ class Boundary(click.Group):
         with contextlib.suppress(ValueError):  # not the main thread
             signal.signal(signal.SIGTERM, signal.default_int_handler)  # put back and clean up, as after Ctrl-C
         try:
+            if ready:
+                ready()
             settings = {**extra, "standalone_mode": False, "obj": manner}
             code = super().main(arguments, prog_name or "mps-patcher", **settings)
         except (click.ClickException, click.Abort, PatcherError, Exception) as error:
             code = give_up(error, arguments, manner)
+        except KeyboardInterrupt:  # outside of click, which makes it an Abort
+            code = give_up(click.Abort(), arguments, manner)
         sys.exit(code)
 
 
@@ -93,9 +116,16 @@ def explain(error: Exception) -> PatcherError:
 
 def say(text: str, manner: Manner, *, err: bool = False) -> None:
     """Prints. A reader that has gone is no failure; an output that cannot be written is one, and is told of once."""
-    try:
+    with written(err=err):
         if text:
             click.echo(text, err=err, color=manner.colors())
+
+
+@contextlib.contextmanager
+def written(*, err: bool = False) -> Iterator[None]:
+    """Around what prints; see `say`."""
+    try:
+        yield
     except OSError as error:
         stream = sys.stderr if err else sys.stdout
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # what is buffered must not fail again at exit
@@ -121,18 +151,16 @@ def main() -> None:
 def status(request: Request, check: bool) -> int:
     """Say what state each patch is in, and whether the target needs it."""
     patches = chosen(request)
-    return finish("status", request, operations.status(targets(request), patches, catalogue=CATALOGUE), check)
+    return finish("status", request, operations.status(targets(request), patches, **shared(request)), check)
 
 
 @main.command()
 @changing
 @targeting
-def apply(request: Request, dry_run: bool, diff: bool, force: bool) -> int:
+def apply(request: Request, **asked: Any) -> int:
     """Patch what needs it; on a patched target do nothing."""
-    settings = {"dry_run": dry_run, "diff": diff, "force": force, "named": bool(request.names)}
-    return finish(
-        "apply", request, operations.apply(targets(request), chosen(request), catalogue=CATALOGUE, **settings)
-    )
+    settings = {**asked, **shared(request), "named": bool(request.names)}
+    return finish("apply", request, operations.apply(targets(request), chosen(request), **settings))
 
 
 @main.command("verify")
@@ -147,19 +175,17 @@ def verify_(request: Request, static: bool, **asked: Any) -> int:
     patches = chosen(request)
     announce(click.get_current_context().ensure_object(Manner), static)
     asked["device"] = asked["device"] or "auto"
-    asked |= {"catalogue": CATALOGUE, "named": bool(request.names), "static": static}
-    return finish("verify", request, verify.verify(targets(request), patches, **asked))
+    settings = {**asked, **shared(request), "named": bool(request.names), "static": static}
+    return finish("verify", request, verify.verify(targets(request), patches, **settings))
 
 
 @main.command()
 @changing
 @targeting
-def revert(request: Request, dry_run: bool, diff: bool, force: bool) -> int:
+def revert(request: Request, **asked: Any) -> int:
     """Put back the original bytes; do nothing where none are due."""
-    settings = {"dry_run": dry_run, "diff": diff, "force": force}
-    return finish(
-        "revert", request, operations.revert(targets(request), chosen(request), catalogue=CATALOGUE, **settings)
-    )
+    settings = {**asked, **shared(request)}
+    return finish("revert", request, operations.revert(targets(request), chosen(request), **settings))
 
 
 def chosen(request: Request) -> tuple[Patch, ...]:
@@ -174,6 +200,22 @@ def chosen(request: Request) -> tuple[Patch, ...]:
 def targets(request: Request) -> tuple[Target | NotFound, ...]:
     """What the target options or the environment mean."""
     return find(request.options, os.environ, here())
+
+
+def shared(request: Request) -> dict[str, Any]:
+    """What every operation takes."""
+    return {"catalogue": CATALOGUE, "patience": patience(request)}
+
+
+def patience(request: Request) -> Patience:
+    """How long to wait for another mps-patcher; the user is told, beside what the command itself says."""
+    manner = click.get_current_context().ensure_object(Manner)
+
+    def told(text: str) -> None:
+        with contextlib.suppress(PatcherError):  # a wait that nobody can be told of is no reason to stop
+            say(text, manner, err=True)
+
+    return Patience(seconds=request.lock_timeout, told=None if manner.quiet else told)
 
 
 def check_testing(static: bool, device: str | None, torch: str | None, macos: str | None, timeout: int) -> None:

@@ -16,10 +16,15 @@ class PatcherError(Exception):
     exit_code = 1
 
     def __init__(self, code: str, message: str, hint: str) -> None:
-        super().__init__(message)
         self.code = code
-        self.message = message
-        self.hint = hint
+        self.message = _in_one_line(message)
+        self.hint = _in_one_line(hint)
+        super().__init__(self.message)
+
+
+def _in_one_line(text: str) -> str:
+    """The text without line ends, and with escapes for what cannot be shown: a path may hold bytes that are no text."""
+    return "".join(" " if one.isspace() else one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 class CannotTell(PatcherError):

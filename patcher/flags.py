@@ -40,6 +40,8 @@ class Request:
 
     names: tuple[str, ...]
     options: Options
+    lock_timeout: int
+    """Seconds to wait for another mps-patcher that works on the same target."""
 
     @property
     def explicit(self) -> bool:
@@ -76,12 +78,19 @@ def everywhere(function: Function) -> Function:
 
 
 def targeting(function: Callable[..., int]) -> Callable[..., int]:
-    """PATCH..., the target options and --json, which become one Request; and the options of everywhere."""
+    """PATCH..., the target options, --lock-timeout and --json, which become one Request; and those of everywhere."""
 
     @click.argument("names", nargs=-1, metavar="[PATCH]...")
     @_places("--python", "PATH", "The interpreter whose transformers is meant (repeatable).")
     @_places("--site-packages", "DIR", "A folder that no interpreter here can run: an unpacked image (repeatable).")
     @_places("--under", "DIR", "Every transformers installed below DIR (repeatable).")
+    @click.option(
+        "--lock-timeout",
+        type=click.IntRange(0, 86400),
+        metavar="S",
+        default=30,
+        help="Seconds to wait for another mps-patcher that works on the target; 0: do not wait. [default: 30]",
+    )
     @_manner("--json", is_flag=True, help="One JSON document on standard output, on failure too.")
     @everywhere
     @functools.wraps(function)
@@ -91,10 +100,11 @@ def targeting(function: Callable[..., int]) -> Callable[..., int]:
         python: tuple[Path, ...],
         site_packages: tuple[Path, ...],
         under: tuple[Path, ...],
+        lock_timeout: int,
         **others: Any,
     ) -> int:
         options = Options(python=python, site_packages=site_packages, under=under)
-        return function(Request(names=names, options=options), **others)
+        return function(Request(names=names, options=options, lock_timeout=lock_timeout), **others)
 
     return collected
 

@@ -115,6 +115,8 @@ class Target:
     """The interpreter's `sys.pycache_prefix`, where its bytecode lives if not beside the source."""
     reason: str
     """Why this target was chosen, in words."""
+    identity: tuple[int, int] | None = None
+    """Device and inode of `site_packages` when it was judged; None where that is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

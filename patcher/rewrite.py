@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import ast
 import builtins
-import tokenize
-from codecs import BOM_UTF8
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from io import BytesIO
+from functools import lru_cache
+from typing import TYPE_CHECKING, TypeGuard
 
 from patcher import __version__
-from patcher.body import bindings, body_digest, parse, shape
+from patcher.body import alike, bindings, body_digest, parse, require_shallow, shape
 from patcher.errors import PatcherError
 from patcher.model import FunctionPatch, State
+from patcher.source import lines, read
+
+if TYPE_CHECKING:
+    import libcst
 
 BANNER = "# mps-patcher "
 """Every comment line that we put above a function begins so."""
+_BANNER_LINE = re.compile(rf"{BANNER}(?:\d\S* |undoes it with: )")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,14 +46,17 @@ def recognise(source: bytes, patch: FunctionPatch) -> Recognition:
     Raises:
         PatcherError: `unparsable-source`, if `source` is not a Python module that this interpreter can parse.
     """
-    found = bindings(parse(source), patch.function)
+    tree = parse(source)
+    found = bindings(tree, patch.function)
     if not found:
         return Recognition(state=State.ABSENT, body=None, detail=f"{patch.file.name} defines no {patch.function}")
     if len(found) > 1:
         return _modified(f"{patch.file.name} binds {patch.function} {len(found)} times")
     function = found[0]
-    if not isinstance(function, ast.FunctionDef) or function.col_offset or function.decorator_list:
+    if not _is_plain(function, tree):
         return _modified(f"{patch.function} is not a plain function at the top level of {patch.file.name}")
+    if _is_followed_by_star(function, tree):
+        return _modified(f"{patch.file.name} imports * after {patch.function}, which may bind it again")
     return _recognise_body(function, patch)
 
 
@@ -67,10 +75,11 @@ def transplant(source: bytes, patch: FunctionPatch, *, force: bool = False) -> b
         return source
     if recognition.state is State.ABSENT:
         raise PatcherError("function-absent", f"{recognition.detail}.", "There is nothing here to rewrite.")
-    function = _only_function(source, patch)
+    tree = parse(source)
+    function = _only_function(tree, patch)
     if function is None or (recognition.state is State.MODIFIED and not force):
         raise _unknown_body(recognition, can_force=function is not None)
-    return _proven(lambda: _rewritten(source, function, patch), patch)
+    return _proven(lambda: _rewritten(source, tree, function, patch), tree, patch)
 
 
 def add(source: bytes, patch: FunctionPatch) -> bytes:
@@ -96,30 +105,59 @@ def add(source: bytes, patch: FunctionPatch) -> bytes:
     for name in sorted(used):
         if bindings(tree, name):
             raise _unsafe(patch, f"the module has a {name} of its own")
-    return _proven(lambda: source + _addition(source, patch), patch)
+    return _proven(lambda: source + _addition(source, patch), tree, patch)
 
 
-def _proven(make: Callable[[], bytes], patch: FunctionPatch) -> bytes:
-    """What `make` makes, once it was parsed again and found to hold the replacement."""
+def _proven(make: Callable[[], bytes], before: ast.Module, patch: FunctionPatch) -> bytes:
+    """What `make` makes, once it was parsed again and found to hold the replacement, and all else of `before`."""
     try:
         result = make()
         recognition = recognise(result, patch)
-    except (ValueError, RecursionError, SyntaxError) as error:
-        raise _unsafe(patch, f"{' '.join(str(error).split())}") from error
+        is_whole = alike(_others(parse(result), patch), _others(before, patch))
+    except PatcherError as error:
+        raise _unsafe(patch, error.message.rstrip(".")) from error
+    except (ValueError, RecursionError, MemoryError, SyntaxError) as error:
+        raise _unsafe(patch, " ".join(str(error).split()) or type(error).__name__) from error
     if recognition.state is not State.PATCHED:
         raise _unsafe(patch, recognition.detail)
+    if not is_whole:
+        raise _unsafe(patch, "the rest of the file would not be read as it was")
     return result
+
+
+def _others(tree: ast.Module, patch: FunctionPatch) -> list[ast.stmt]:
+    """All statements of a module but the function."""
+    return [node for node in tree.body if not (isinstance(node, ast.FunctionDef) and node.name == patch.function)]
 
 
 def _addition(source: bytes, patch: FunctionPatch) -> bytes:
     """What comes after `source`: two empty lines, the comment and the function, with the line ends of `source`."""
-    first = source.splitlines(keepends=True)[:1]
-    end = next((end for line in first for end in (b"\r\n", b"\n", b"\r") if line.endswith(end)), b"\n")
+    end = _end(read(source).text).encode("ascii")
     function = _replacement(patch)
     text = patch.replacement.read_text("ascii").splitlines()[function.lineno - 1 : function.end_lineno]
-    lines = ["", "", *_banner(patch, "added this function, which is right on MPS"), *text]
+    added = ["", "", *_banner(patch, "added this function, which is right on MPS"), *text]
     gap = b"" if not source or source.endswith((b"\r", b"\n")) else end
-    return gap + b"".join(line.encode("ascii") + end for line in lines)
+    return gap + b"".join(line.encode("ascii") + end for line in added)
+
+
+def _end(text: str) -> str:
+    """How the first line ends; a line feed where there is only one, without an end."""
+    first = next(iter(lines(text)), "")
+    return next((end for end in ("\r\n", "\n", "\r") if first.endswith(end)), "\n")
+
+
+def _is_plain(function: ast.AST, tree: ast.Module) -> TypeGuard[ast.FunctionDef]:
+    """Whether it is a function with no decorator at the top level, in the first column.
+
+    A line that a backslash continues may begin there, though it stands in a block.
+    """
+    plain = isinstance(function, ast.FunctionDef) and not function.col_offset and not function.decorator_list
+    return plain and any(function is node for node in tree.body)
+
+
+def _is_followed_by_star(function: ast.FunctionDef, tree: ast.Module) -> bool:
+    every = (node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.lineno > function.lineno)
+    return any(alias.name == "*" for node in every for alias in node.names)
 
 
 def _recognise_body(function: ast.FunctionDef, patch: FunctionPatch) -> Recognition:
@@ -129,7 +167,7 @@ def _recognise_body(function: ast.FunctionDef, patch: FunctionPatch) -> Recognit
         digest = body_digest(function)
     except (RecursionError, ValueError):
         return _modified(f"{patch.function} has a body that is too deep, or holds a number too long, to be compared")
-    if digest == body_digest(_replacement(patch)):
+    if digest == _our_digest(patch):
         return Recognition(state=State.PATCHED, body=None, detail=f"{patch.function} has our body")
     for former in patch.former:
         if digest == former.digest:
@@ -151,16 +189,22 @@ def _unknown_body(recognition: Recognition, *, can_force: bool) -> PatcherError:
     return PatcherError("unknown-body", f"{recognition.detail}.", hint if can_force else refusal)
 
 
+@lru_cache(maxsize=8)
 def _replacement(patch: FunctionPatch) -> ast.FunctionDef:
     module = parse(patch.replacement.read_bytes())
     (function,) = (node for node in module.body if isinstance(node, ast.FunctionDef) and node.name == patch.function)
     return function
 
 
-def _only_function(source: bytes, patch: FunctionPatch) -> ast.FunctionDef | None:
+@lru_cache(maxsize=8)
+def _our_digest(patch: FunctionPatch) -> str:
+    return body_digest(_replacement(patch))
+
+
+def _only_function(tree: ast.Module, patch: FunctionPatch) -> ast.FunctionDef | None:
     """The function, if it is one that a body can be put into: bound once, plain, with the parameters that we know."""
-    match bindings(parse(source), patch.function):
-        case [ast.FunctionDef(col_offset=0, decorator_list=[]) as function]:
+    match bindings(tree, patch.function):
+        case [function] if _is_plain(function, tree) and not _is_followed_by_star(function, tree):
             return function if _same_parameters(function, patch) else None
         case _:
             return None
@@ -173,17 +217,23 @@ def _same_parameters(function: ast.FunctionDef, patch: FunctionPatch) -> bool:
         return False
 
 
-def _rewritten(source: bytes, function: ast.FunctionDef, patch: FunctionPatch) -> bytes:
-    mark = BOM_UTF8 if source.startswith(BOM_UTF8) else b""
-    lines = source.removeprefix(mark).splitlines(keepends=True)
+def _rewritten(source: bytes, tree: ast.Module, function: ast.FunctionDef, patch: FunctionPatch) -> bytes:
+    whole = read(source)
+    every = lines(whole.text)
+    pieces = whole.pieces(every)
     start, end = function.lineno - 1, function.end_lineno
-    encoding, _ = tokenize.detect_encoding(BytesIO(b"".join(lines)).readline)
-    text = b"".join(lines[start:end]).decode(encoding)
-    return b"".join([mark, *_without_banner(lines[:start]), _with_our_body(text, patch).encode(encoding), *lines[end:]])
+    require_shallow(function)
+    ours = _with_our_body("".join(every[start:end]), patch, _end(whole.text)).encode(whole.encoding)
+    previous = max((node.end_lineno or 0 for node in tree.body if node.lineno < function.lineno), default=0)
+    above = [piece for line, piece in zip(every[previous:start], pieces[previous:], strict=False) if not _is_ours(line)]
+    return b"".join([whole.mark, *pieces[:previous], *above, ours, *pieces[end:]])
 
 
-def _with_our_body(text: str, patch: FunctionPatch) -> str:
-    """The function that `text` holds, with the replacement's body, below the comment that tells of it."""
+def _with_our_body(text: str, patch: FunctionPatch, end: str) -> str:
+    """The function that `text` holds, with the replacement's body, below the comment that tells of it.
+
+    `end` is how lines end where the function has but one, without an end.
+    """
     import libcst
 
     try:
@@ -192,27 +242,36 @@ def _with_our_body(text: str, patch: FunctionPatch) -> str:
         raise ValueError(error.message) from error
     if module.code != text or len(module.body) != 1 or not isinstance(old := module.body[0], libcst.FunctionDef):
         raise ValueError("it does not give the function back as it is")
-    end = module.default_newline
-    # The docstring's own line ends are characters of a string, which libcst leaves alone: parse it with the target's
-    ours = "".join(line + end for line in patch.replacement.read_text("ascii").splitlines())
-    donors = [node for node in libcst.parse_module(ours).body if isinstance(node, libcst.FunctionDef)]
-    (body,) = (node.body for node in donors if node.name.value == patch.function)
+    end = module.default_newline if text.endswith(("\r", "\n")) or "\n" in text else end
+    body = _our_body(patch, end)
     if isinstance(old.body, libcst.IndentedBlock):
         body = body.with_changes(header=old.body.header)
+    changed = module.with_changes(body=[old.with_changes(body=body)], default_newline=end)
     banner = _banner(patch, "put another body into this function, one that is right on MPS")
-    return "".join(line + end for line in banner) + module.with_changes(body=[old.with_changes(body=body)]).code
+    return "".join(line + end for line in banner) + changed.code
+
+
+@lru_cache(maxsize=8)
+def _our_body(patch: FunctionPatch, end: str) -> libcst.BaseSuite:
+    """The replacement's body for libcst.
+
+    The docstring's own line ends are characters of a string, which libcst leaves alone: it is parsed with the target's.
+    """
+    import libcst
+
+    text = "".join(line + end for line in patch.replacement.read_text("ascii").splitlines())
+    donors = [node for node in libcst.parse_module(text).body if isinstance(node, libcst.FunctionDef)]
+    (body,) = (node.body for node in donors if node.name.value == patch.function)
+    return body
 
 
 def _banner(patch: FunctionPatch, deed: str) -> tuple[str, str]:
     return f"{BANNER}{__version__} {deed}.", f"{BANNER}undoes it with: mps-patcher revert {patch.name}"
 
 
-def _without_banner(lines: list[bytes]) -> list[bytes]:
-    """The lines above a function, less the banner that an earlier run put among the comments right above it."""
-    start = len(lines)
-    while start and (not lines[start - 1].strip() or lines[start - 1].startswith(b"#")):
-        start -= 1
-    return [*lines[:start], *(line for line in lines[start:] if not line.startswith(BANNER.encode()))]
+def _is_ours(line: str) -> bool:
+    """Whether a comment is of the banner that an earlier run put above the function."""
+    return _BANNER_LINE.match(line) is not None
 
 
 def _unsafe(patch: FunctionPatch, finding: str) -> PatcherError:

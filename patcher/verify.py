@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from patcher import freshness
+from patcher import freshness, guest
 from patcher.change import operations
+from patcher.change.files import digest, explained, read
+from patcher.change.lock import PATIENT, Patience
 from patcher.errors import CannotTell, PatcherError
 from patcher.freshness import Freshness
 from patcher.model import CallsPatch, Check, Device, FunctionPatch, NotFound, Patch, Result, State, Target
@@ -23,6 +23,7 @@ from patcher.model import CallsPatch, Check, Device, FunctionPatch, NotFound, Pa
 SELFTEST = Path(__file__).parent / "selftest" / "__main__.py"
 RUNNING = ("contract", "callers", "generate")
 """The checks that need torch."""
+Refusal = Callable[[], PatcherError | None]
 REPAIRABLE = (State.UNPATCHED, State.ABSENT, State.OUTDATED, State.INTERRUPTED)
 UNAVAILABLE = {
     "no-device": "Run this on a Mac with an Apple GPU, or ask for --device emulated.",
@@ -63,6 +64,7 @@ def verify(
     torch: str | None = None,
     macos: str | None = None,
     timeout: float = 600,
+    patience: Patience = PATIENT,
 ) -> tuple[Result, ...]:
     """Check each patch in each target: all of them where the user `named` them, else what is applied or needed.
 
@@ -72,14 +74,16 @@ def verify(
     wanted = Wanted(static=static, device=device, torch=torch, macos=macos, timeout=timeout)
     by_name = {patch.name: patch for patch in patches}
     results: list[Result] = []
-    for target, group in groupby(operations.status(targets, patches, catalogue=catalogue), key=lambda one: one.target):
+    seen = operations.status(targets, patches, catalogue=catalogue, patience=patience)
+    for target, group in groupby(seen, key=lambda one: one.target):
         found = [_spared(result, by_name.get(result.patch or ""), named=named) for result in group]
         tested = [result for result, patch in found if patch]
         report = None
         for result, patch in found:
             if patch and isinstance(target, Target):
-                report = report or _report(target, _function(patch), _files(tested), wanted)
-                result = _verified(result, patch, report)
+                report = report or _steady(target, _function(patch), tested, wanted)
+                refusal = partial(_refusal, target, patch, catalogue, patience)
+                result = _verified(result, patch, report, refusal)
             results.append(result)
     return tuple(results)
 
@@ -98,10 +102,11 @@ def _spared(result: Result, patch: Patch | None, *, named: bool) -> tuple[Result
     return replace(result, note="There is nothing to verify."), None
 
 
-def _verified(result: Result, patch: Patch, report: Report) -> Result:
+def _verified(result: Result, patch: Patch, report: Report, refusal: Refusal) -> Result:
     checks = (_source(result, patch), *report.checks)
     # Of a device that is not here nothing can be told, whatever the file says; without torch the file still tells
-    told = report.error if report.error and report.error.code == "no-device" else _failure(checks, result)
+    untold = report.error and report.error.code in ("no-device", "target-changed")
+    told = report.error if untold else _failure(checks, result, refusal)
     return replace(result, checks=checks, device=report.device, error=told or report.error)
 
 
@@ -125,6 +130,20 @@ def _source(result: Result, patch: Patch) -> Check:
         detail += ", but there is no good back-up" if result.note else ", and is as it was left"
     seconds = time.monotonic() - start
     return Check(name="source", status="passed" if passed else "failed", detail=detail.rstrip("."), seconds=seconds)
+
+
+def _steady(target: Target, patch: FunctionPatch, results: Sequence[Result], wanted: Wanted) -> Report:
+    """The report, if all files are still those whose state was told: nobody is kept from changing them meanwhile."""
+    try:
+        report = _report(target, patch, _files(results), wanted)
+        seen = {file.path: file.after for result in results for file in result.files}
+        changed = next((path for path, sha in seen.items() if digest(read(path)) != sha), None)
+    except PatcherError as error:
+        return Report(checks=(), error=error)
+    if changed is None:
+        return report
+    cause = f"{changed} changed while it was verified."
+    return Report(checks=(), error=PatcherError("target-changed", cause, "Run the command again."))
 
 
 def _report(target: Target, patch: FunctionPatch, files: Sequence[Path], wanted: Wanted) -> Report:
@@ -169,8 +188,9 @@ def _bytecode(files: Sequence[Path]) -> Check:
     start = time.monotonic()
     judged: dict[Path, Freshness] = {}
     for source in files:
-        data, status = source.read_bytes(), source.stat()
-        judged |= {path: freshness.judge(path.read_bytes(), data, status) for path in freshness.bytecode_of(source)}
+        with explained(source):
+            data, status = source.read_bytes(), source.stat()
+            judged |= {path: freshness.judge(path.read_bytes(), data, status) for path in freshness.bytecode_of(source)}
     verdict, detail = "passed", "no bytecode beside the source would run instead of it"
     for freshness_, name in ((Freshness.UNKNOWN, "skipped"), (Freshness.STALE, "failed")):
         for path in (path for path, found in judged.items() if found is freshness_):
@@ -185,7 +205,7 @@ def _selftest(target: Target, patch: FunctionPatch, files: Sequence[Path], wante
         request.write_text(json.dumps(_request(target, patch, files, wanted)), "utf-8")
         command = [str(target.python), str(SELFTEST), str(request), str(report)]
         with errors.open("wb") as stream:
-            ending = _run(command, stream.fileno(), wanted.timeout)
+            ending = guest.run(command, stream.fileno(), wanted.timeout)
         nothing = {"checks": [], "planned": ["bytecode", *(() if wanted.static else RUNNING)]}
         found = json.loads(report.read_text("utf-8")) if report.exists() else nothing
         return _read(found, ending, _last_line(errors))
@@ -204,32 +224,6 @@ def _request(target: Target, patch: FunctionPatch, files: Sequence[Path], wanted
         "torch": wanted.torch,
         "macos": wanted.macos,
     }
-
-
-def _run(command: Sequence[str], errors: int, timeout: float) -> str | None:
-    """Run to the end, or kill the whole process group at `timeout`. How it ended, in words; None if well."""
-    null, environ = subprocess.DEVNULL, _environment(os.environ)
-    try:
-        process = subprocess.Popen(command, stdin=null, stdout=null, stderr=errors, env=environ, start_new_session=True)
-    except OSError as error:
-        return f"the interpreter cannot be started: {error.strerror}"
-    try:
-        status = process.wait(timeout)
-    except BaseException as error:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        if isinstance(error, subprocess.TimeoutExpired):
-            return f"it was not done after {timeout:g} s"
-        raise
-    if status < 0:
-        return f"the interpreter was killed by {signal.Signals(-status).name}"
-    return f"the interpreter ended with status {status}" if status else None
-
-
-def _environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The user's, since PYTHONPATH and the like decide what runs; but nothing is fetched, and MPS has no stand-in."""
-    kept = {name: value for name, value in environ.items() if name != "PYTORCH_ENABLE_MPS_FALLBACK"}
-    return kept | {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "USE_TF": "0", "USE_FLAX": "0"}
 
 
 def _read(found: dict[str, Any], ending: str | None, last_line: str) -> Report:
@@ -257,13 +251,20 @@ def _last_line(errors: Path) -> str:
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
-def _failure(checks: Sequence[Check], result: Result) -> PatcherError | None:
+def _failure(checks: Sequence[Check], result: Result, refusal: Refusal) -> PatcherError | None:
     failed = [check.name for check in checks if check.status == "failed"]
     if not failed:
         return None
     hint = "The details above say what was seen; `mps-patcher status` says what state the file is in."
     if result.state in REPAIRABLE:
         unneeded = result.need is not None and not result.need.needed
-        hint = f"`mps-patcher apply{f' {result.patch}' if unneeded else ''}` repairs it."
+        refused = refusal()
+        hint = refused.hint if refused else f"`mps-patcher apply{f' {result.patch}' if unneeded else ''}` repairs it."
     cause = f"{len(failed)} of {len(checks)} checks failed: {', '.join(failed)}."
     return PatcherError("verification-failed", cause, hint)
+
+
+def _refusal(target: Target, patch: Patch, catalogue: Sequence[Patch], patience: Patience) -> PatcherError | None:
+    """Why `apply` would not repair it; None where it would."""
+    asked = operations.apply((target,), (patch,), named=True, catalogue=catalogue, dry_run=True, patience=patience)
+    return next((result.error for result in asked if result.error), None)

@@ -7,7 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ def test_help_tells_every_option_of_the_contract(command: str) -> None:
         "revert": ["--dry-run", "--diff", "--force"],
     }
     everywhere = ["-q, --quiet", "-v, --verbose", "--color [auto|always|never]", "--version", "-h, --help", "--json"]
-    places = ["[PATCH]...", "--python PATH", "--site-packages DIR", "--under DIR"]
+    places = ["[PATCH]...", "--python PATH", "--site-packages DIR", "--under DIR", "--lock-timeout S"]
     for option in [*own[command], *everywhere, *places]:
         assert option in told
 
@@ -106,6 +107,8 @@ WRONG = [
     (["status", "--dry-run"], "--dry-run"),
     (["apply", "--check"], "--check"),
     (["apply", "--python"], "--python"),
+    *(([command, "--lock-timeout", "-1"], "--lock-timeout") for command in COMMANDS),
+    (["apply", "--lock-timeout", "soon"], "--lock-timeout"),
     (["verify", "--device", "cuda"], "cuda"),
     (["verify", "--torch", "2"], "2.1"),
     (["verify", "--torch", "2.1.0"], "2.1"),
@@ -418,6 +421,27 @@ def test_ctrl_c_in_a_real_process(place: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("module", ["click", "patcher.cli", "patcher.document"])
+@pytest.mark.parametrize("json_too", [False, True])
+def test_ctrl_c_while_it_is_loaded(tmp_path: Path, module: str, number: signal.Signals, json_too: bool) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *others):\n"
+        f"        if name == {module!r}:\n"
+        f"            os.kill(os.getpid(), {number:d})\n"
+        "sys.meta_path.insert(0, Finder())\n"
+    )
+    options = ["--json"] if json_too else []
+    done = start("status", "--site-packages", tmp_path, *options, PYTHONPATH=f"{tmp_path}:{ROOT}")
+    assert done.returncode == 130
+    if json_too:
+        assert json.loads(done.stdout)["error"]["code"] == "interrupted"
+    assert done.stderr.splitlines()[:1] == ([] if json_too else ["error: Interrupted."])
+    assert "Traceback" not in done.stderr
+
+
 def test_a_gone_reader_is_no_failure(place: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""}
     reader, writer = os.pipe()
@@ -439,6 +463,29 @@ def test_an_output_that_cannot_be_written_is_a_failure(place: Path, options: lis
     assert done.returncode == 1
     assert done.stderr.splitlines()[0] == "error: The output cannot be written: No space left on device."
     assert len(done.stderr.splitlines()) == 2
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("arguments", [["--version"], ["-h"], ["status", "--version"], ["apply", "-h", "--json"]])
+def test_help_that_cannot_be_written_is_a_failure(arguments: list[str]) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""}
+    command = [sys.executable, "-m", "patcher", *arguments]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0] == "error: The output cannot be written: No space left on device."
+    assert len(done.stderr.splitlines()) == 2
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["status", "-h"]])
+def test_help_that_nobody_reads_is_no_failure(arguments: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "patcher", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""}
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, env=environment, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_closed_streams_do_not_matter(place: Path) -> None:
@@ -469,7 +516,7 @@ def test_without_target_options_the_environment_decides(place: Path, tmp_path: P
 
 
 def test_verify_gets_what_was_asked(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
-    asked: dict[str, object] = {}
+    asked: dict[str, Any] = {}
 
     def note(*_: object, **settings: object) -> tuple[()]:
         asked.update(settings)
@@ -477,10 +524,106 @@ def test_verify_gets_what_was_asked(monkeypatch: pytest.MonkeyPatch, place: Path
 
     monkeypatch.setattr("patcher.verify.verify", note)
     assert run("verify", "--torch", "2.6", "--macos", "13", "--timeout", "9", "--site-packages", place).exit_code == 0
+    assert asked.pop("patience").seconds == 30
     assert asked == {
         "catalogue": CATALOGUE, "named": False, "static": False,
         "device": "auto", "torch": "2.6", "macos": "13", "timeout": 9,
     }  # fmt: skip
+
+
+@pytest.fixture
+def busy(place: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that works on the place until it is killed."""
+    (folder,) = place.glob("transformers-*.dist-info")
+    script = (
+        "import fcntl, os, sys, time\n"
+        "fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX)\n"
+        "print(flush=True)\ntime.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, str(folder)], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout
+        holder.stdout.readline()
+        yield holder
+        holder.kill()
+
+
+@pytest.mark.parametrize("command", ["status", "apply", "verify --static", "revert"])
+def test_a_target_in_use_is_waited_for_as_long_as_was_asked(
+    command: str, place: Path, busy: subprocess.Popen[bytes]
+) -> None:
+    (folder,) = place.glob("transformers-*.dist-info")
+    for options in ([], ["--json"], ["--quiet"]):
+        began = time.monotonic()
+        result = run(*command.split(), *options, "--lock-timeout", 1, "--site-packages", place)
+        assert 1 <= time.monotonic() - began < 10
+        assert result.exit_code == 1
+        told = [line for line in result.stderr.splitlines() if line.startswith("Waiting for another mps-patcher")]
+        assert len(told) == (0 if options == ["--quiet"] else 1)
+        assert all(f"{folder}, for at most 1 s." in line for line in told)
+        if options == ["--json"]:
+            assert result.stderr.splitlines() == told
+            errors = [one["error"] for one in read(result)["results"]]
+            assert {error["code"] for error in errors} == {"locked"}
+            assert all(str(folder) in error["message"] for error in errors)
+            if Path("/proc/locks").exists():
+                assert all(f"process {busy.pid}" in error["message"] for error in errors)
+
+
+def test_who_does_not_want_to_wait_need_not(place: Path, busy: subprocess.Popen[bytes]) -> None:
+    assert busy.poll() is None
+    began = time.monotonic()
+    result = run("apply", "--json", "--lock-timeout", 0, "--site-packages", place)
+    assert time.monotonic() - began < 1
+    assert (result.exit_code, result.stderr) == (1, "")
+    assert read(result)["results"][0]["error"]["code"] == "locked"
+
+
+@pytest.fixture
+def waiting(place: Path, busy: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[str]]:
+    """An apply that waits, and has said so."""
+    assert busy.poll() is None
+    command = [sys.executable, "-m", "patcher", "apply", "--json", "--site-packages", str(place)]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environ) as process:
+        assert process.stderr
+        assert process.stderr.readline().startswith("Waiting for another mps-patcher")
+        yield process
+
+
+def test_it_goes_on_as_soon_as_the_other_is_dead(
+    waiting: subprocess.Popen[str], busy: subprocess.Popen[bytes], place: Path
+) -> None:
+    busy.send_signal(signal.SIGSTOP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        waiting.wait(0.5)
+    busy.kill()
+    told, errors = waiting.communicate(timeout=10)
+    assert (waiting.returncode, errors) == (0, "")
+    assert json.loads(told)["results"][0]["state"] == "patched"
+    assert run("status", "--check", "--site-packages", place).exit_code == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_who_waits_can_be_interrupted(waiting: subprocess.Popen[str], number: signal.Signals) -> None:
+    waiting.send_signal(number)
+    told, errors = waiting.communicate(timeout=10)
+    assert (waiting.returncode, errors.strip()) == (130, "")
+    assert json.loads(told)["error"]["code"] == "interrupted"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_wait_that_cannot_be_told_of_is_a_wait(place: Path, busy: subprocess.Popen[bytes]) -> None:
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "patcher", "apply", "--json", "--site-packages", str(place)]
+    with Path("/dev/full").open("w") as full:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=full, text=True, env=environ)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(1.5)
+    busy.kill()
+    told, _ = process.communicate(timeout=10)
+    assert process.returncode == 0
+    assert json.loads(told)["ok"]
 
 
 def test_click_is_met_only_at_the_edge() -> None:

@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from functools import cache
@@ -143,8 +144,19 @@ REBOUND = {
     "a matched value": f"match something:\n    case [{NAME}]:\n        pass\n",
     "the rest of a matched sequence": f"match something:\n    case [*{NAME}]:\n        pass\n",
     "the rest of a matched mapping": f"match something:\n    case {{**{NAME}}}:\n        pass\n",
+    "in a default": f"def helper(argument=({NAME} := another)):\n    pass\n",
+    "in an annotation": f"def helper(argument: ({NAME} := another), *others):\n    pass\n",
+    "in what a function gives": f"def helper() -> ({NAME} := another):\n    pass\n",
+    "in a lambda's default": f"lambda *, argument=({NAME} := another): None\n",
+    "in a decorator": f"@({NAME} := another)\nclass Helper:\n    pass\n",
+    "in a base class": f"class Helper(({NAME} := another), key=None):\n    pass\n",
+    "from inside a function": f"def helper():\n    def inner():\n        global {NAME}\n        {NAME} = another\n",
+    "from inside a class": f"class Helper:\n    global {NAME}\n    {NAME} = another\n",
+    "in letters that Python takes for the same": f"{NAME.replace('i', chr(0xFF49), 1)} = another\n",
 }
 OTHER_FUNCTIONS = {
+    "under a condition, in the first column": f"if something:\n  \\\n{OLD}",
+    "before a star that may bring another": f"{OLD}from elsewhere import *\n",
     "under a condition": f"if something:\n{INDENTED}",
     "decorated": f"@cache\n{OLD}",
     "a coroutine": f"async {OLD}",
@@ -351,7 +363,7 @@ def test_another_kind_of_function_is_refused(function: str, parts_a: Parts) -> N
     above, _, below = parts_a
     refusal = check_noop(above + function.encode() + below, State.MODIFIED, "unknown-body")
     assert "Not even --force" in refusal.hint
-    assert re.search("other parameters|not a plain function", refusal.message)
+    assert re.search(r"other parameters|not a plain function|imports \*", refusal.message)
 
 
 def test_no_file_content_is_absent() -> None:
@@ -395,6 +407,70 @@ def test_a_file_without_final_newline_stays_so(parts: Parts) -> None:
 
 def test_a_file_of_nothing_else_is_patched() -> None:
     check_transformed(b"", OLD.encode(), b"")
+
+
+def test_a_function_of_one_line_gets_the_line_ends_of_the_file() -> None:
+    function = f"def {NAME}(elements, test_elements): return None".encode()
+    for above in (b"import torch\r\nx = 1\r\n", b"import torch\r\nx = 1\n"):
+        new = check_transformed(above, function, b"", force=True)
+        assert new.count(b"\r\n") == new.count(b"\n") > 10
+
+
+def test_a_string_that_ends_in_our_words_stays(parts_a: Parts) -> None:
+    for line in BANNER.decode().splitlines():
+        check_transformed(parts_a[0] + f'x = """\n\n{line}"""\n'.encode(), parts_a[1], parts_a[2])
+
+
+def test_a_comment_that_only_begins_like_ours_stays(parts_a: Parts) -> None:
+    check_transformed(parts_a[0] + b"# mps-patcher is what we use here.\n", *parts_a[1:])
+
+
+ENCODINGS = {
+    "bytes that are no UTF-8 beside the declaration": b"# \xe9, coding: latin-1\n",
+    "a declaration that comes too late": b"# a\r# b\r# coding: latin-1\r# \xc3\xa9\r",
+    "one that carriage returns make too late": b"# a\r# b\r# coding: ascii\r# \xc3\xa9\r\n",
+    "letters of two bytes, one of them a backslash": "# coding: shift_jis\n# \u8868\n".encode("shift_jis"),
+    "a state that each line leaves again": "# coding: iso2022_jp\n# \u8868\n".encode("iso2022_jp"),
+    "another name of UTF-8": b"# coding: U8\n# \xc3\xa9\n",
+    "UTF-8 with a mark that is not there": b"# coding: utf_8_sig\n",
+}
+
+
+@pytest.mark.parametrize("start", ENCODINGS.values(), ids=ENCODINGS)
+def test_it_is_read_in_the_encoding_that_python_reads_it_in(start: bytes, parts_a: Parts) -> None:
+    check_transformed(start + parts_a[0], *parts_a[1:])
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"# coding: utf-7\n# +AAo-x = 1\n",
+        b"# coding: unicode_escape\nx = 1\\nz = 2\n",
+        b"# coding: raw_unicode_escape\n# \\u000az = 2\n",
+        b"# coding: idna\n",
+    ],
+    ids=["utf-7", "unicode_escape", "raw_unicode_escape", "idna"],
+)
+def test_an_encoding_in_which_nothing_can_change_alone_is_refused(start: bytes) -> None:
+    """In some of them a line of the file is two lines of the module."""
+    check_refused(start + OLD.encode(), "unsafe-rewrite")
+
+
+@pytest.mark.parametrize("expression", ["1" + " and 1" * 8000, "'a' " * 3000, "f'{a}' " * 3000, "1" + " < 1" * 8000])
+def test_a_body_that_would_kill_libcst_is_refused_or_replaced(expression: str) -> None:
+    function = f"def {NAME}(elements, test_elements):\n    return {expression}\n".encode()
+    try:
+        check_transformed(b"", function, b"", force=True)
+    except PatcherError as error:
+        assert error.code in ("unsafe-rewrite", "unparsable-source")  # noqa: PT017 - one of two ends is right
+
+
+def test_a_long_file_takes_no_long_time() -> None:
+    """A list that loses its first element again and again took a minute for this one."""
+    source = OLD.encode() + b"x = 1\n" * 200_000
+    start = time.process_time()
+    assert recognise(source, PATCH).state is State.UNPATCHED
+    assert time.process_time() - start < 20
 
 
 def test_line_ends_may_be_mixed(parts: Parts) -> None:

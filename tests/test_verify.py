@@ -27,6 +27,7 @@ from patcher.model import Check, Result, State, Target
 from patcher.verify import verify
 from patches import CATALOGUE
 
+ROOT = Path(__file__).resolve().parents[1]
 ISIN, DIRECT = CATALOGUE
 ALL = ["source", "bytecode", "contract", "callers", "generate"]
 INT64_ON_OLD_MACOS = (
@@ -303,18 +304,24 @@ class TestWithoutTorch:
         }
 
     @pytest.fixture
-    def hanging_ended(self, start_up: Callable[[str], None], tmp_path: Path) -> Callable[[], bool]:
-        """Makes every Python hang, with a child that ignores signals; tells whether all of them came to an end."""
+    def leaving(self, start_up: Callable[[str], None], tmp_path: Path) -> Callable[[str], Callable[[], bool]]:
+        """Makes every Python leave a child that ignores signals, and then run this; tells whether all ended."""
         held = tmp_path / "held"
-        start_up(f"""if True:
-            import fcntl, signal, subprocess, sys, time
-            file = open({str(held)!r}, "w")
-            fcntl.flock(file, fcntl.LOCK_EX)
-            file.write("held"), file.flush()
-            ignore = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
-            subprocess.Popen([sys.executable, "-S", "-c", ignore], pass_fds=[file.fileno()], env={{}})
-            time.sleep(600)
-        """)
+
+        def plant(then: str) -> Callable[[], bool]:
+            start_up(f"""if True:
+                import fcntl, signal, subprocess, sys, time
+                file = open({str(held)!r}, "w")
+                fcntl.flock(file, fcntl.LOCK_EX)
+                file.write("held"), file.flush()
+                ignore = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); "
+                ignore += "time.sleep(600)"
+                command, pipe = [sys.executable, "-S", "-c", ignore], subprocess.PIPE
+                child = subprocess.Popen(command, pass_fds=[file.fileno()], stdout=pipe, env={{}})
+                child.stdout.readline()
+                {then}
+            """)
+            return ended
 
         def ended() -> bool:
             assert held.read_text() == "held"
@@ -326,7 +333,19 @@ class TestWithoutTorch:
                     time.sleep(0.01)
             return True
 
-        return ended
+        return plant
+
+    @pytest.fixture
+    def hanging_ended(self, leaving: Callable[[str], Callable[[], bool]]) -> Callable[[], bool]:
+        return leaving("time.sleep(600)")
+
+    @pytest.mark.parametrize("then", ["pass", "import os; os._exit(3)", "import os; os.abort()"])
+    def test_what_it_left_behind_is_ended_too(
+        self, patched: Target, leaving: Callable[[str], Callable[[], bool]], then: str
+    ) -> None:
+        ended = leaving(then)
+        assert (proven(patched, static=True).error is None) == (then == "pass")
+        assert ended()
 
     def test_what_hangs_is_ended_with_its_children(self, patched: Target, hanging_ended: Callable[[], bool]) -> None:
         result = proven(patched, static=True, timeout=1.5)
@@ -347,17 +366,49 @@ class TestWithoutTorch:
             signal.signal(signal.SIGALRM, before)
         assert hanging_ended()
 
-    def test_it_runs_in_the_users_environment_less_what_would_help_torch(
-        self, trap: Callable[[str], Target], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    def test_only_what_it_needs_of_the_environment_reaches_it(
+        self, patched: Target, start_up: Callable[[str], None], tmp_path: Path
     ) -> None:
+        """From the command line to the interpreter, which says what it was given."""
         seen = tmp_path / "seen.json"
-        monkeypatch.setenv("PYTORCH_ENABLE_MPS_FALLBACK", "1")
-        monkeypatch.setenv("OF_THE_USER", "kept")
-        proven(trap(f"import json, os, sys\njson.dump(dict(os.environ), open({str(seen)!r}, 'w'))\nsys.exit()"))
+        start_up(
+            "import json, os, sys\n"
+            f"if any('selftest' in one for one in sys.orig_argv): json.dump(dict(os.environ), open({str(seen)!r}, 'w'))"
+        )
+        needed = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(tmp_path),
+            "TMPDIR": str(tmp_path),
+            "LC_ALL": "C.UTF-8",
+            "PYTHONPATH": f"{os.environ['PYTHONPATH']}:{ROOT}",
+            "PYTHONSAFEPATH": "1",
+            "OMP_NUM_THREADS": "2",
+            "PYTORCH_MPS_HIGH_WATERMARK_RATIO": "0.0",
+            "KMP_DUPLICATE_LIB_OK": "TRUE",
+            "VIRTUAL_ENV": "/env",
+            "DYLD_LIBRARY_PATH": "/lib",
+            "MKL_NUM_THREADS": "2",
+            "HF_HOME": str(tmp_path / "hf"),
+        }
+        secrets = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "AWS_SECRET_ACCESS_KEY", "SSH_AUTH_SOCK", "LD_SDK_KEY")
+        others = (*secrets, "PYTORCH_ENABLE_MPS_FALLBACK", "PYTHONSTARTUP", "https_proxy", "PS1", "_")
+        command = [sys.executable, "-m", "patcher", "verify", "--static", "--python", str(patched.python)]
+        subprocess.run(command, env={**needed, **dict.fromkeys(others, "secret")}, check=True, stdin=subprocess.DEVNULL)
+        given = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "USE_TF": "0", "USE_FLAX": "0"}
         environ = json.loads(seen.read_text())
-        assert "PYTORCH_ENABLE_MPS_FALLBACK" not in environ
-        assert environ["OF_THE_USER"] == "kept"
-        assert environ["HF_HUB_OFFLINE"] == "1"
+        assert environ.pop("LC_CTYPE", None) in (None, "C.UTF-8")  # Python's own
+        environ.pop("__CF_USER_TEXT_ENCODING", None)  # macOS's own
+        assert environ == {**needed, **given}
+
+    @pytest.mark.parametrize("deed", ["{file}.write_bytes({file}.read_bytes() + b'#')", "{file}.unlink()"])
+    def test_what_changes_meanwhile_is_not_told_of(
+        self, patched: Target, start_up: Callable[[str], None], deed: str
+    ) -> None:
+        start_up(f"import pathlib\n{deed.format(file=f'pathlib.Path({str(patched.site_packages / ISIN.file)!r})')}")
+        result = proven(patched, static=True)
+        assert error(result) == ("target-changed", 1)
+        assert list(checks(result, "passed")) == ["source"]
+        assert len(result.checks) == 1
 
     def test_a_release_without_need_of_the_function(self, unpacked: Callable[..., Path]) -> None:
         """The few files that were unpacked call nothing directly."""
@@ -377,6 +428,19 @@ class TestWithoutTorch:
             assert "mps-patcher apply" in result.error.hint
         apply(target)
         assert proven(target, static=True).error is None
+
+    def test_what_apply_would_refuse_is_not_said_to_be_repaired_by_it(self, unpacked: Callable[..., Path]) -> None:
+        """A release that has the function in another file."""
+        target = target_of(site_packages=unpacked("5.23.0"))
+        moved = target.site_packages / "transformers" / "utils" / "membership.py"
+        moved.write_text("def isin_mps_friendly(elements, test_elements):\n    pass\n")
+        result = proven(target, static=True)
+        (refused, *_) = operations.apply((target,), (ISIN,), named=True)
+        assert error(result) == ("verification-failed", 1)
+        assert result.error
+        assert refused.error
+        assert result.error.hint == refused.error.hint
+        assert "mps-patcher apply" not in result.error.hint
 
     def test_direct_calls_are_verified_where_they_were_redirected(self, unpacked: Callable[..., Path]) -> None:
         """Each patch has a check of its own files; all others are made once, and of the files of both."""

@@ -30,9 +30,16 @@ def candidates(reading: Reading, wanted: str) -> list[Use]:
     return [use for use in reading.uses if last in use.parts or use.parts[0] in names]
 
 
+FARTHEST = 1000
+"""Assignments that are followed from one use: what is not told by then may be anything."""
+
+
 def meaning(use: Use, wanted: str, reading: Reading) -> tuple[Meaning, tuple[Binding, ...]]:
     """Whether `use` is `wanted`, a qualified name, and the imports through which it is."""
-    return _meaning(use.parts, use.scope, wanted, reading, frozenset())
+    what, serving = _meaning(use.parts, use.scope, wanted, reading)
+    if what is Meaning.OTHER and _is_copied(use, wanted, reading):
+        return Meaning.PERHAPS, ()
+    return what, serving
 
 
 def is_handed_out(package: str, reading: Reading) -> bool:
@@ -47,13 +54,29 @@ def is_variable(node: ast.expr, scope: Scope) -> bool:
     return not parts or not any(one.imports for one in _bindings(parts[0], scope))
 
 
+def _is_copied(use: Use, wanted: str, reading: Reading) -> bool:
+    """Whether an assignment, or one after the other, may give the name of `use` the value of `wanted`."""
+    waiting = [(use.parts, use.scope)]
+    seen: set[tuple[Binding, tuple[str, ...]]] = set()
+    while waiting:
+        parts, scope = waiting.pop()
+        if len(seen) > FARTHEST or _meaning(parts, scope, wanted, reading, copied=bool(seen))[0] is not Meaning.OTHER:
+            return True
+        for one in _bindings(parts[0], scope):
+            if one.copies and (one, parts[1:]) not in seen and one.copies[0] != parts[0]:
+                seen.add((one, parts[1:]))
+                waiting.append(((*one.copies, *parts[1:]), one.scope))
+    return False
+
+
 def _meaning(
-    parts: tuple[str, ...], scope: Scope, wanted: str, reading: Reading, seen: frozenset[Binding]
+    parts: tuple[str, ...], scope: Scope, wanted: str, reading: Reading, *, copied: bool = False
 ) -> tuple[Meaning, tuple[Binding, ...]]:
+    """What a name means by its imports, and by what its own assignments look like."""
     name, rest = parts[0], parts[1:]
-    found = [one for one in _bindings(name, scope) if one not in seen]
+    found = _bindings(name, scope)
     if not found:
-        return (Meaning.PERHAPS if not seen and _may_be_starred(parts, wanted, reading) else Meaning.OTHER), ()
+        return (Meaning.PERHAPS if not copied and _may_be_starred(parts, wanted, reading) else Meaning.OTHER), ()
     matching = [one for one in found if one.imports and _below(".".join((one.imports, *rest)), wanted)]
     # What is bound under `global` is bound elsewhere than it stands
     serving = tuple(one for one in matching if not one.idle)
@@ -63,11 +86,6 @@ def _meaning(
         return Meaning.IT, serving
     perhaps = bool(matching) or any(_hands_on(one, rest, wanted) for one in found)
     perhaps = perhaps or any(_below(".".join(rest[at:]), wanted) for at in range(len(rest)))
-    perhaps = perhaps or any(
-        _meaning((*one.copies, *rest), one.scope, wanted, reading, seen | {*found})[0] is not Meaning.OTHER
-        for one in found
-        if one.copies
-    )
     return (Meaning.PERHAPS if perhaps else Meaning.OTHER), ()
 
 

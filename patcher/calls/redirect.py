@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from patcher.body import parse
+from patcher.body import parse, require_shallow
 from patcher.calls.arguments import call_edits
 from patcher.calls.branches import branch_edits, without_branches
 from patcher.calls.concrete import Concrete
@@ -21,9 +21,6 @@ from patcher.calls.sites import NEGATION, Survey, marker, survey
 from patcher.calls.text import Edit, Text
 from patcher.errors import PatcherError
 from patcher.model import CallsPatch
-
-LONGEST = 1000
-"""Operands of `and` or `or`: libcst's parser dies of several thousand, and takes the process with it."""
 
 
 def redirect(source: bytes, path: PurePosixPath, patch: CallsPatch) -> bytes:
@@ -50,16 +47,15 @@ def redirect(source: bytes, path: PurePosixPath, patch: CallsPatch) -> bytes:
             compile(tree, str(path), "exec", dont_inherit=True)
     except PatcherError as error:
         raise _unsafe(path, patch, error.message.rstrip(".")) from error
-    except (ValueError, RecursionError, SyntaxError) as error:
-        raise _unsafe(path, patch, " ".join(str(error).split())) from error
+    except (ValueError, RecursionError, MemoryError, SyntaxError, SystemError) as error:
+        raise _unsafe(path, patch, " ".join(str(error).split()) or type(error).__name__) from error
     if not is_right:
         raise _unsafe(path, patch, "libcst and Python read different calls")
     return result
 
 
 def _redirected(source: bytes, found: Survey, chosen: Plan, patch: CallsPatch) -> bytes:
-    if any(isinstance(node, ast.BoolOp) and len(node.values) > LONGEST for node in ast.walk(found.tree)):
-        raise ValueError(f"it has a chain of more than {LONGEST} operands")
+    require_shallow(found.tree)
     text = Text.read(source)
     module = Concrete.read(text.plain())
     edits = [*_import_edits(chosen, text, patch), *call_edits(module, text.body, chosen.name, patch)]

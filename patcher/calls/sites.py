@@ -101,7 +101,7 @@ def survey(source: bytes, patch: CallsPatch) -> Survey:
     tree = parse(source)
     try:
         return _survey(tree, patch)
-    except (RecursionError, ValueError) as error:
+    except (RecursionError, ValueError, MemoryError) as error:
         raise PatcherError(
             "unparsable-source",
             "The file is nested too deeply, or holds a number too long, to be read.",
@@ -265,7 +265,8 @@ def _is_marked(source: bytes, tree: ast.Module, patch: CallsPatch) -> bool:
     mark = marker(patch).encode()
     if mark not in source:
         return False
-    lines = source.splitlines()
+    lines = source.splitlines()  # in some encodings not those that Python counts: then it is not marked
     every = (node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom))
     ours = (node for node in every if any(one.name == patch.function for one in node.names))
-    return any(mark in lines[(node.end_lineno or node.lineno) - 1] for node in ours)
+    ends = (node.end_lineno or node.lineno for node in ours)
+    return any(mark in line for end in ends for line in lines[end - 1 : end])

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-import tokenize
-from codecs import BOM_UTF8
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from io import BytesIO
+from itertools import accumulate
 
-_LINE = re.compile(rb"[^\r\n]*(?:\r\n|\r|\n|\Z)")
+from patcher.source import Source, lines, read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,23 +25,16 @@ class Text:
 
     body: bytes
     """Without a byte order mark."""
-    mark: bytes
-    encoding: str
+    source: Source
     starts: tuple[int, ...] = field(repr=False)
     """Where each line begins, and where the last one ends."""
 
     @classmethod
     def read(cls, source: bytes) -> Text:
-        """Raises ValueError or SyntaxError where the bytes cannot be read, and written again as they are."""
-        mark = BOM_UTF8 if source.startswith(BOM_UTF8) else b""
-        rest = source.removeprefix(mark)
-        encoding, _ = tokenize.detect_encoding(BytesIO(rest).readline)
-        text = rest.decode(encoding)
-        if text.encode(encoding) != rest:
-            raise ValueError(f"{encoding} does not give the bytes back")
-        body = text.encode("utf-8")
-        ends = [match.end() for match in _LINE.finditer(body) if match.group()]
-        return cls(body=body, mark=mark, encoding=encoding, starts=(0, *ends))
+        """Raises ValueError where the bytes cannot be read, and written again as they are."""
+        whole = read(source)
+        ends = accumulate(len(line.encode("utf-8")) for line in lines(whole.text))
+        return cls(body=whole.text.encode("utf-8"), source=whole, starts=(0, *ends))
 
     def line(self, number: int) -> bytes:
         """The line of that number, counted from 1, with its end; empty beyond the last."""
@@ -78,16 +69,27 @@ class Text:
     def edited(self, edits: Iterable[Edit]) -> bytes:
         """The module with all edits made; one inside of what another removes is void.
 
-        Raises ValueError if two edits overlap otherwise.
+        Raises ValueError if two edits overlap otherwise, or none can be made alone in the module's encoding.
         """
-        pieces: list[bytes] = []
+        kept: list[bytes] = []
+        new: list[bytes] = []
+        old: list[bytes] = []
         last = Edit(start=0, end=0)
         for edit in sorted(edits, key=lambda one: (one.start, one.end > one.start, -one.end)):
             if last.start <= edit.start < last.end and edit.end <= last.end:
                 continue
             if edit.start < last.end:
                 raise ValueError("two edits overlap")
-            pieces += [self.body[last.end : edit.start], edit.new]
+            kept.append(self.body[last.end : edit.start])
+            old.append(self.body[edit.start : edit.end])
+            new.append(edit.new)
             last = edit
-        whole = b"".join([*pieces, self.body[last.end :]])
-        return self.mark + whole.decode("utf-8").encode(self.encoding)
+        kept.append(self.body[last.end :])
+        return self._joined(kept, old, new)
+
+    def _joined(self, kept: list[bytes], old: list[bytes], new: list[bytes]) -> bytes:
+        """The module with what is `new` in the place of what is `old`, between what is `kept`."""
+        every = (part.decode("utf-8") for pair in zip(kept, [*old, b""], strict=True) for part in pair)
+        pieces = self.source.pieces(list(every))[::2]
+        changed = [part.decode("utf-8").encode(self.source.encoding) for part in new]
+        return self.source.mark + b"".join(part for pair in zip(pieces, [*changed, b""], strict=True) for part in pair)

@@ -6,7 +6,8 @@ installer rounds times; so none is judged, all go. Python makes them anew.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 from patcher.change.folder import Folder
@@ -32,25 +33,32 @@ def remove(home: Folder, source: str, beneath: Iterable[Path]) -> None:
     if home.has("__pycache__"):
         with home.inside("__pycache__") as cache:
             _clear(cache, stem)
-    for path in _elsewhere(home.path, beneath):
-        with Folder(path) as cache:
-            _clear(cache, stem)
-
-
-def _elsewhere(home: Path, beneath: Iterable[Path]) -> Iterator[Path]:
-    """Where `importlib.util.cache_from_source` puts bytecode under a prefix: the source folder's path, by each name."""
-    spellings = dict.fromkeys((home.absolute(), home.resolve()))
     for prefix in beneath:
-        for folder in spellings:
-            path = prefix / folder.relative_to(folder.anchor)
-            if path.is_dir():
-                yield path
+        for folder in dict.fromkeys((home.path.absolute(), home.path.resolve())):
+            # as importlib.util.cache_from_source: the source folder's path, by each of its names
+            _clear_below(prefix, folder.relative_to(folder.anchor), stem)
+
+
+def _clear_below(prefix: Path, path: Path, stem: str) -> None:
+    """The same in the folder `path` below `prefix`, if it is there; never through a link."""
+    if not prefix.is_dir():
+        return
+    with ExitStack() as stack:
+        folder = stack.enter_context(Folder(prefix))
+        for name in path.parts:
+            if not folder.has(name):
+                return
+            folder = stack.enter_context(folder.inside(name))
+        _clear(folder, stem)
 
 
 def _clear(folder: Folder, stem: str) -> None:
-    for name in folder.names():
-        if name.startswith(f"{stem}.") and name.endswith(".pyc"):
-            _remove(folder, name)
+    """Deletes them durably: after a loss of power old bytecode must not stand beside a new source."""
+    found = [name for name in folder.names() if name.startswith(f"{stem}.") and name.endswith(".pyc")]
+    for name in found:
+        _remove(folder, name)
+    if found:
+        folder.sync()
 
 
 def _remove(folder: Folder, name: str) -> None:

@@ -42,6 +42,8 @@ class Image:
     """None where any time will do."""
     link: str | None = None
     """The text of the symbolic link, where the name is one; `data` is then what it leads to."""
+    attributes: tuple[tuple[str, bytes], ...] = ()
+    """Its access ACL and its `user.` attributes, as Linux keeps them (xattr(7)): name -> value, sorted."""
 
 
 def digest(data: bytes) -> str:
@@ -64,7 +66,16 @@ def same(one: Image | None, other: Image | None) -> bool:
     if one.link is not None:  # the destination belongs to somebody else
         return True
     timeless = None in (one.mtime_ns, other.mtime_ns) or one.mtime_ns == other.mtime_ns
-    return timeless and (one.mode, one.uid, one.gid) == (other.mode, other.uid, other.gid)
+    return timeless and _kept(one) == _kept(other)
+
+
+def _kept(image: Image) -> tuple[object, ...]:
+    return image.mode, image.uid, image.gid, image.attributes
+
+
+def changed(path: Path) -> PatcherError:
+    """The refusal to overwrite what somebody else wrote in the midst of our work."""
+    return PatcherError("target-changed", f"{path} changed while we worked on it.", _OTHER)
 
 
 @contextmanager

@@ -14,7 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from patcher.change.files import Image, explained, same
+from patcher.change import attributes, exchange
+from patcher.change.files import Image, changed, explained, same
 from patcher.errors import PatcherError
 
 SUFFIX = ".mps-patcher"
@@ -44,6 +45,12 @@ class Folder:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         os.close(self.fd)
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """Device and inode: what it is, wherever it is moved."""
+        found = os.fstat(self.fd)
+        return found.st_dev, found.st_ino
 
     def inside(self, name: str) -> Folder:
         """The folder `name` in this one, never through a link."""
@@ -79,8 +86,15 @@ class Folder:
             found = os.fstat(fd)
             if not stat.S_ISREG(found.st_mode):
                 raise PatcherError("not-a-file", f"{self.path / name} is no ordinary file.", "Reinstall transformers.")
-            mode, when = stat.S_IMODE(found.st_mode), found.st_mtime_ns
-            return Image(data=_all(fd), mode=mode, uid=found.st_uid, gid=found.st_gid, mtime_ns=when, link=link)
+            return Image(
+                data=_all(fd),
+                mode=stat.S_IMODE(found.st_mode),
+                uid=found.st_uid,
+                gid=found.st_gid,
+                mtime_ns=found.st_mtime_ns,
+                link=link,
+                attributes=attributes.read(fd),
+            )
         finally:
             os.close(fd)
 
@@ -115,6 +129,7 @@ class Folder:
         while rest:
             rest = rest[os.write(fd, rest) :]
         self._own(fd, name, image)
+        attributes.write(fd, image.attributes)  # before the mode, which opens what an inherited ACL grants
         os.fchmod(fd, image.mode)  # after the owner: changing that clears bits of the mode
         if image.mtime_ns is not None:
             os.utime(fd, ns=(image.mtime_ns, image.mtime_ns))
@@ -133,13 +148,29 @@ class Folder:
             raise PatcherError("owner-not-kept", cause, "Run the command as the owner of the environment.") from error
 
     def commit(self, name: str) -> None:
-        """Puts what was staged in the place of `name`, in one step, and syncs the folder."""
+        """Puts what was staged in the place of `name`, in one step, and syncs the folder. For files of ours alone."""
         with explained(self.path / name):
             os.rename(spare(name), name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
         self.sync()
 
+    def swap(self, name: str, before: Image) -> None:
+        """The same where `name` still stands as `before`: else what others put there, or its absence, is left.
+
+        Raises PatcherError: `target-changed`. On file systems that cannot exchange two names it is `commit`.
+        """
+        with explained(self.path / name):
+            if not exchange.names(self.fd, spare(name), name):
+                return self.commit(name)
+            out = self.look(spare(name))
+            if not same(out, before):
+                exchange.names(self.fd, spare(name), name)
+                self.sync()
+                raise changed(self.path / name)
+            self.remove(spare(name))
+        return self.sync()
+
     def put(self, name: str, image: Image) -> None:
-        """Makes the file `name` stand as `image`, durably: at every instant it is the old one or the new one."""
+        """Makes our file `name` stand as `image`, durably: at every instant it is the old one or the new one."""
         if not same(self.look(name), image):
             self.stage(name, image)
             self.commit(name)
@@ -150,18 +181,26 @@ class Folder:
             os.unlink(name, dir_fd=self.fd)
 
     def make(self, name: str) -> Folder:
-        """The folder `name` in this one, made with this one's owner and mode if it is not there."""
+        """The folder `name` in this one, made with this one's owner and mode if it is not there.
+
+        One that is there keeps its own, unless it is empty: that is one whose making was cut off.
+        """
         with explained(self.path / name):
             with suppress(FileExistsError):
                 os.mkdir(name, 0o700, dir_fd=self.fd)
             made = self.inside(name)
-            mine, its = os.fstat(self.fd), os.fstat(made.fd)
-            if (its.st_uid, its.st_gid) != (mine.st_uid, mine.st_gid):
-                with suppress(PermissionError):  # an ordinary user's folder is the user's own
-                    os.fchown(made.fd, mine.st_uid, mine.st_gid)
-            os.fchmod(made.fd, stat.S_IMODE(mine.st_mode))
+            if not made.names():
+                made.become(os.fstat(self.fd))
         self.sync()
         return made
+
+    def become(self, like: os.stat_result) -> None:
+        """Gives this folder the owner, as far as that may be, and the mode of another."""
+        its = os.fstat(self.fd)
+        if (its.st_uid, its.st_gid) != (like.st_uid, like.st_gid):
+            with suppress(PermissionError):  # an ordinary user's folder is the user's own
+                os.fchown(self.fd, like.st_uid, like.st_gid)
+        os.fchmod(self.fd, stat.S_IMODE(like.st_mode))
 
     def drop(self, name: str) -> None:
         """Removes the folder `name` if it is empty; what others put there stays."""

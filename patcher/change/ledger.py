@@ -8,12 +8,14 @@ newer schema, is refused.
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
 from patcher import __version__
+from patcher.change import record
 from patcher.errors import PatcherError
 
 FOLDER = "mps-patcher"
@@ -95,17 +97,20 @@ def encode(ledger: Ledger) -> bytes:
 def decode(data: bytes, at: object) -> Ledger:
     """The ledger in a state file; `at` is its path, for messages.
 
-    Raises PatcherError: `state-newer` for another schema than ours, `state-damaged` for all else that is not as
-    `encode` writes it, such as a path that leads out of the target.
+    Raises PatcherError: `state-newer` for a later schema than ours, `state-damaged` for all else that is not as
+    `encode` writes it, such as a path that leads out of the target, or a row of RECORD of a file that is not ours.
     """
     try:
-        document = json.loads(data)
-        if isinstance(document["schema"], int) and document["schema"] > SCHEMA:
+        document = json.loads(data, object_pairs_hook=_object)
+        schema = document["schema"]
+        _require(type(schema) is int)
+        if schema > SCHEMA:
             raise _newer(at)
-        _require(document["schema"] == SCHEMA)
+        _require(schema == SCHEMA)
         files = tuple(_entry(value) for value in _list(document["files"]))
-        _require(len(files) > 0 and len({entry.path for entry in files}) == len(files))
-        return Ledger(files=files, record=None if document["record"] is None else _record(document["record"]))
+        paths = {entry.path for entry in files}
+        _require(len(files) > 0 and len(paths) == len(files))
+        return Ledger(files=files, record=None if document["record"] is None else _record(document["record"], paths))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise damaged(f"{at} is not as we wrote it ({type(error).__name__}).") from error
 
@@ -136,10 +141,12 @@ def _entry(value: Any) -> Entry:
     return entry
 
 
-def _record(value: Any) -> Record:
+def _record(value: Any, paths: set[str]) -> Record:
+    """RECORD as it was found; `paths` are those of the files, and no other row is ours to put back."""
+    _require(value["rows"].keys() <= paths)
     return Record(
         before=_digest(value["before"]),
-        rows=tuple((_path(path), _row(row)) for path, row in value["rows"].items()),
+        rows=tuple((_path(path), _row(row, path)) for path, row in value["rows"].items()),
         mode=_number(value["mode"], 0, 0o7777),
         mtime_ns=_number(value["mtime_ns"], -(2**63), 2**63 - 1),
         link=_link(value["link"]),
@@ -153,8 +160,9 @@ def _path(value: Any) -> str:
     return str(path)
 
 
-def _row(value: Any) -> str:
-    _require(not _text(value).endswith(("\r", "\n")))
+def _row(value: Any, path: str) -> str:
+    """A row of that path, and of nothing else."""
+    _require(record.find(_text(value).encode("utf-8", "surrogateescape"), path) == value)
     return _text(value)
 
 
@@ -174,8 +182,18 @@ def _number(value: Any, least: int, most: int) -> int:
 
 
 def _text(value: Any) -> str:
+    """Text that can be written, and be a file's name: half a surrogate pair is neither (UnicodeEncodeError)."""
     _require(isinstance(value, str))
+    os.fsencode(value)
+    value.encode("utf-8", "surrogateescape")
     return str(value)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object, in which no key stands twice: which of the two would be meant?"""
+    found = dict(pairs)
+    _require(len(found) == len(pairs))
+    return found
 
 
 def _list(value: Any) -> list[Any]:

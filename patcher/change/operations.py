@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -10,27 +10,26 @@ from pathlib import PurePosixPath
 
 from patcher import freshness
 from patcher.change import bytecode, told
+from patcher.change.deeds import Deed, Deeds
 from patcher.change.diff import unified
 from patcher.change.files import Image, digest
+from patcher.change.lock import PATIENT, Patience
 from patcher.change.place import Place, opened
 from patcher.change.plan import Asked, Plan, to_apply, to_revert
 from patcher.change.scene import Scene, judge, read
-from patcher.change.standing import cleared
 from patcher.change.survey import Seen, survey, unseen
-from patcher.change.transaction import carry
+from patcher.change.transaction import Wanted, carry
 from patcher.errors import PatcherError
 from patcher.model import NotFound, Patch, Result, State, Target, Touched
-
-LOCK_SECONDS = 30.0
-"""How long to wait for another mps-patcher that works on the same target."""
 
 Targets = Sequence[Target | NotFound]
 Work = Callable[[Place], list[Result]]
 Planner = Callable[[Place, Scene], Plan]
+Keep = tuple[tuple[PurePosixPath, Image], ...]
 
 
 def status(
-    targets: Targets, patches: Sequence[Patch], *, catalogue: Sequence[Patch] = (), seconds: float = LOCK_SECONDS
+    targets: Targets, patches: Sequence[Patch], *, catalogue: Sequence[Patch] = (), patience: Patience = PATIENT
 ) -> tuple[Result, ...]:
     """The state of every patch in every target, as the files show it. Nothing is written and nothing is repaired.
 
@@ -41,7 +40,7 @@ def status(
         every = survey(place, catalogue or patches)
         return [replace(one.result, note=_remark(place, one)) for one in every if one.patch in patches]
 
-    return _each(targets, patches, work, alone=False, seconds=seconds)
+    return _each(targets, patches, work, alone=False, patience=patience)
 
 
 def apply(
@@ -53,18 +52,18 @@ def apply(
     dry_run: bool = False,
     diff: bool = False,
     force: bool = False,
-    seconds: float = LOCK_SECONDS,
+    patience: Patience = PATIENT,
 ) -> tuple[Result, ...]:
     """Applies the patches: all of them where the user `named` them, else those that a target needs.
 
-    A patch brings along those of the `catalogue` that it requires, and is not applied without them; where it fails,
-    what came along for it alone goes again. A result without an error was proven by reading everything again. One with
-    an error left the target as it was. `force` replaces what is unknown too. `dry_run` writes nothing and tells what
-    would be.
+    A patch brings along those of the `catalogue` that it requires, and is not applied without them; where it is
+    refused, what came along for it alone goes again; where anything cannot be written, all that was done in the target.
+    A result without an error was proven by reading everything again. `force` replaces what is unknown too. `dry_run`
+    writes nothing and tells what would be.
     """
 
     def work(place: Place) -> list[Result]:
-        done: dict[str, Result] = {}
+        deeds = Deeds(place=place)
         every = survey(place, catalogue or patches)
         new = {one.patch for one in every if not one.applied}
         for one in every:
@@ -72,19 +71,13 @@ def apply(
             if one.patch not in patches and not asked.wanted:
                 continue
             plan = partial(to_apply, asked=asked, force=force)
-            lacking = _lacking(one, done) if asked.wanted else None
-            brought = new.intersection(one.patch.requires)
-            try:
-                result = lacking or _change(place, one, plan, dry_run=dry_run, diff=diff)
-            except BaseException:  # such as Ctrl-C
-                _take_back(place, one.patch, brought, done)
-                raise
-            done[one.patch.name] = result
-            if result.error:
-                _take_back(place, one.patch, brought, done)
-        return list(done.values())
+            lacking = _lacking(one, deeds.results) if asked.wanted else None
+            deeds.results[one.patch.name] = lacking or _change(deeds, one, plan, dry_run=dry_run, diff=diff)
+            if deeds.results[one.patch.name].error:
+                deeds.take_back(one.patch, new.intersection(one.patch.requires))
+        return list(deeds.results.values())
 
-    return _each(targets, patches, work, alone=not dry_run, seconds=seconds)
+    return _each(targets, patches, work, alone=not dry_run, patience=patience)
 
 
 def revert(
@@ -95,7 +88,7 @@ def revert(
     dry_run: bool = False,
     diff: bool = False,
     force: bool = False,
-    seconds: float = LOCK_SECONDS,
+    patience: Patience = PATIENT,
 ) -> tuple[Result, ...]:
     """Takes the patches back: every byte, mode and time, and RECORD. Nothing of ours stays.
 
@@ -108,25 +101,27 @@ def revert(
     def work(place: Place) -> list[Result]:
         every = survey(place, catalogue or patches)
         names = _bound_to({patch.name for patch in patches}, every)
-        done: dict[str, Result] = {}
+        deeds = Deeds(place=place)
         for one in reversed(every):
             if one.patch.name in names:
                 plan = partial(to_revert, force=force)
-                spared = _not_ours(one, every) or _still_needed(one, done)
-                done[one.patch.name] = spared or _change(place, one, plan, dry_run=dry_run, diff=diff)
-        return [done[one.patch.name] for one in every if one.patch.name in done]
+                spared = _not_ours(one, every) or _still_needed(one, deeds.results)
+                deeds.results[one.patch.name] = spared or _change(deeds, one, plan, dry_run=dry_run, diff=diff)
+        return [deeds.results[one.patch.name] for one in every if one.patch.name in deeds.results]
 
-    return _each(targets, patches, work, alone=not dry_run, seconds=seconds)
+    return _each(targets, patches, work, alone=not dry_run, patience=patience)
 
 
-def _each(targets: Targets, patches: Sequence[Patch], work: Work, *, alone: bool, seconds: float) -> tuple[Result, ...]:
+def _each(
+    targets: Targets, patches: Sequence[Patch], work: Work, *, alone: bool, patience: Patience
+) -> tuple[Result, ...]:
     results: list[Result] = []
     for target in targets:
         if isinstance(target, NotFound):
             results.append(Result(target=target, patch=None, file=None, state=None, error=target.error))
             continue
         try:
-            with opened(target, alone=alone, seconds=seconds) as place:
+            with opened(target, alone=alone, patience=patience) as place:
                 results.extend(work(place))
         except PatcherError as error:
             results.extend(replace(unseen(target, patch), error=error) for patch in patches)
@@ -149,11 +144,11 @@ def _asked(one: Seen, patches: Sequence[Patch], *, named: bool) -> Asked:
     return Asked(wanted=bringer is not None, brought_by=bringer)
 
 
-def _change(place: Place, one: Seen, planner: Planner, *, dry_run: bool, diff: bool) -> Result:
+def _change(deeds: Deeds, one: Seen, planner: Planner, *, dry_run: bool, diff: bool) -> Result:
     """Carries out one plan. A failure is the result's error, and has left the target as it was."""
     if one.scene is None:
         return one.result
-    found = one.result
+    place, found = deeds.place, one.result
     try:
         scene = read(place, one.patch)  # what was done for another patch changed RECORD and the ledger
         found = replace(found, state=judge(scene, place))
@@ -163,11 +158,23 @@ def _change(place: Place, one: Seen, planner: Planner, *, dry_run: bool, diff: b
         shown = _shown(place, scene, found, plan, diff=diff)
         if dry_run:
             return replace(shown, note=f"Dry run, nothing was written. Without it: {plan.note}")
-        with _keeping(place, plan.keep):
-            now = carry(place, scene, plan.wanted)
-        return replace(shown, state=judge(now, place), changed=True, note=plan.note)
+        return replace(shown, state=_carry(deeds, scene, plan.wanted, plan.keep), changed=True, note=plan.note)
     except PatcherError as error:
         return replace(found, state=_state(place, one.patch) or found.state, error=error)
+
+
+def _carry(deeds: Deeds, scene: Scene, wanted: Wanted, keep: Keep) -> State:
+    """Carries out what is wanted, or undoes all that this command did in the target; returns the state."""
+    place = deeds.place
+    try:
+        with _keeping(place, keep) as kept:
+            now = carry(place, scene, wanted)
+    except BaseException:  # also Ctrl-C
+        deeds.undo(scene.patch)
+        raise
+    if judge(scene, place) is not State.INTERRUPTED:  # to which nobody wants to go back
+        deeds.done.append(Deed(scene=scene, kept=kept))
+    return judge(now, place)
 
 
 def _unchanged(place: Place, scene: Scene, found: Result, note: str, *, dry_run: bool) -> Result:
@@ -192,13 +199,13 @@ def _shown(place: Place, scene: Scene, found: Result, plan: Plan, *, diff: bool)
 
 
 @contextmanager
-def _keeping(place: Place, keep: tuple[tuple[PurePosixPath, Image], ...]) -> Iterator[None]:
-    """Leaves the copies beside the files, unless the body fails; then they go again, if they were not there before."""
-    new = [path for path, _ in keep if not place.home(path).has(path.name)]
+def _keeping(place: Place, keep: Keep) -> Iterator[tuple[PurePosixPath, ...]]:
+    """Leaves the copies beside the files, unless the body fails; then those go again that were not there before."""
+    new = tuple(path for path, _ in keep if not place.home(path).has(path.name))
     for path, image in keep:
         place.home(path).put(path.name, image)
     try:
-        yield
+        yield new
     except BaseException:
         for path in new:
             place.home(path).remove(path.name)
@@ -222,27 +229,6 @@ def _lacking(one: Seen, done: dict[str, Result]) -> Result | None:
             hint = "Remove the cause of that, then run the command again."
             return replace(one.result, error=one.result.error or PatcherError("needs-patch", cause, hint))
     return None
-
-
-def _take_back(place: Place, patch: Patch, brought: Collection[Patch], done: dict[str, Result]) -> None:
-    """Undoes what of `brought`, which was not there before, came along in this run for a patch that then failed."""
-    for other in brought:
-        result = done.get(other.name)
-        if result is None or not result.changed:
-            continue
-        try:
-            scene = read(place, other)
-            if {entry.brought_by for entry in scene.entries} == {patch.name}:
-                now = carry(place, scene, to_revert(place, scene, force=False).wanted or cleared(place, scene))
-                done[other.name] = _taken_back(result, judge(now, place), patch)
-        except PatcherError as error:
-            done[other.name] = replace(result, error=error)
-
-
-def _taken_back(result: Result, state: State, patch: Patch) -> Result:
-    note = f"Taken back again, since {patch.name}, which needs it, could not be applied."
-    files = tuple(replace(file, after=file.before) for file in result.files)
-    return replace(result, state=state, changed=False, after=result.before, files=files, diff=None, note=note)
 
 
 def _bound_to(names: set[str], every: Sequence[Seen]) -> set[str]:

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from patcher.change import bytecode, ledger, scan
-from patcher.change.files import Image
+from patcher.change.files import Image, changed
 from patcher.change.folder import Folder
-from patcher.change.lock import lock
+from patcher.change.lock import Patience, lock
 from patcher.errors import PatcherError
 from patcher.model import Target
 
@@ -70,17 +70,19 @@ class Place:
 
 
 @contextmanager
-def opened(target: Target, *, alone: bool, seconds: float) -> Iterator[Place]:
+def opened(target: Target, *, alone: bool, patience: Patience) -> Iterator[Place]:
     """The target, locked `alone` or shared.
 
-    Raises PatcherError: `linked-folder` where the dist-info is a link: what is behind it may belong to other
+    Raises PatcherError: `target-changed` where the path now names another folder than the one that was judged;
+    `linked-folder` where the dist-info is a link: what is behind it may belong to other
     environments; and what `lock` raises.
     """
     with ExitStack() as stack:
         site = stack.enter_context(Folder(target.site_packages))
-        beside = stack.enter_context(Folder(target.dist_info.parent))
-        dist_info = stack.enter_context(beside.inside(target.dist_info.name))
-        stack.enter_context(lock(dist_info, alone=alone, seconds=seconds))
+        if target.identity not in (None, site.identity):
+            raise changed(target.site_packages)
+        dist_info = stack.enter_context(site.inside(target.dist_info.name))
+        stack.enter_context(lock(dist_info, alone=alone, patience=patience))
         caches = bytecode.prefixes(target.pycache_prefix, os.environ)
         folders = {PurePosixPath(): site}
         yield Place(target=target, dist_info=dist_info, caches=caches, stack=stack, folders=folders)

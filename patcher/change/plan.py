@@ -167,20 +167,24 @@ def _original(place: Place, part: Part) -> Image:
     linked = link is not None and place.home(part.path).beyond(link) == part.backup.data
     return Image(
         data=part.backup.data,
-        mode=part.entry.mode,
+        mode=_tamed(part.entry.mode, part.source.mode),
         uid=part.source.uid,
         gid=part.source.gid,
         mtime_ns=part.entry.mtime_ns,
         link=link if linked else None,
+        attributes=part.source.attributes,
     )
+
+
+def _tamed(mode: int, now: int) -> int:
+    """A mode that a state file tells of, which others may write: no set-uid bit comes of it that is not there now."""
+    return mode & (0o777 | now)
 
 
 def _copies(images: Iterable[tuple[PurePosixPath, Image]]) -> tuple[tuple[PurePosixPath, Image], ...]:
-    """The images under names beside the files that no import and no installer takes for its own."""
-    return tuple(
-        (path.with_name(f"{path.name}.kept-{digest(image.data)[:12]}"), replace(image, link=None))
-        for path, image in images
-    )
+    """The images under names beside the files that no import and no installer takes for its own; never set-uid."""
+    kept = ((path, replace(image, link=None, mode=image.mode & 0o777)) for path, image in images)
+    return tuple((path.with_name(f"{path.name}.kept-{digest(image.data)[:12]}"), image) for path, image in kept)
 
 
 def _later(old: Image, new: bytes) -> int | None:

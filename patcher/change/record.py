@@ -69,14 +69,16 @@ def _first_rows(rows: Sequence[str], paths: Iterable[str]) -> dict[str, int]:
 
 def _rows(record: bytes) -> Iterator[str]:
     """The rows with their line ends. A quoted field may hold line ends of its own."""
-    held = ""
+    held: list[str] = []
+    is_quoted = False
     for line in io.StringIO(record.decode("utf-8", "surrogateescape"), newline=""):
-        held += line
-        if held.count('"') % 2 == 0:
-            yield held
-            held = ""
+        held.append(line)
+        is_quoted ^= line.count('"') % 2 == 1
+        if not is_quoted:
+            yield "".join(held)
+            held = []
     if held:
-        yield held
+        yield "".join(held)
 
 
 def _path(raw: str) -> str:
@@ -95,4 +97,5 @@ def _split(raw: str) -> tuple[str, str]:
 
 
 def _end(raw: str) -> str:
-    return _split(raw)[1] or "\n"
+    """How a row ends; a row that is quoted up to the end of the file may hold ends of lines before that."""
+    return next((end for end in ("\r\n", "\r", "\n") if raw.endswith(end)), "\n")

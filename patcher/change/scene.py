@@ -179,11 +179,21 @@ def _part(
         path=path,
         source=source,
         sha=digest(source.data),
-        finding=find(source.data, path, patch),
+        finding=_finding(source.data, path, patch, entry),
         entry=entry,
         backup=sound,
         listed=listed is not None and record.find(listed.data, str(path)) == record.row(str(path), source.data),
     )
+
+
+def _finding(source: bytes, path: PurePosixPath, patch: Patch, entry: Entry | None) -> Finding:
+    """What the file says; one of ours that Python cannot read any more was edited, and can be put back by force."""
+    try:
+        return find(source, path, patch)
+    except PatcherError as error:
+        if entry is None:
+            raise
+        return Finding(state=State.MODIFIED, complete=False, detail=error.message.rstrip("."))
 
 
 def _matters(part: Part, patch: Patch) -> bool:

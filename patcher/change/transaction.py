@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from patcher.change import bytecode, ledger
-from patcher.change.files import Image, same
-from patcher.change.folder import SUFFIX, spare
+from patcher.change.files import Image, changed, same
+from patcher.change.folder import SUFFIX, Folder, spare
 from patcher.change.place import Place
 from patcher.change.scene import RECORD, Scene, judge, read
 from patcher.errors import PatcherError
@@ -63,9 +63,9 @@ def _write(place: Place, scene: Scene, wanted: Wanted) -> None:
     _unchanged(place, scene)
     with _fresh_bytecode(place, wanted):
         for path, _ in changing:
-            place.home(path).commit(path.name)
-        if record:
-            place.dist_info.commit(RECORD)
+            place.home(path).swap(path.name, before[path])
+        if record and scene.record:
+            place.dist_info.swap(RECORD, scene.record)
     if wanted.ours and wanted.forgets:
         _lay(place, wanted.ours)
     _sweep(place, scene, {name for name, _ in wanted.ours})
@@ -90,8 +90,7 @@ def _unchanged(place: Place, scene: Scene) -> None:
     files = ((place.full(part.path), place.look(part.path), part.source) for part in scene.parts)
     for path, now, before in (*files, (place.dist_info.path / RECORD, place.dist_info.look(RECORD), scene.record)):
         if not same(now, before):
-            hint = "Let the other installer finish, then run the command again."
-            raise PatcherError("target-changed", f"{path} changed while we worked on it.", hint)
+            raise changed(path)
 
 
 def _lay(place: Place, images: tuple[tuple[str, Image], ...]) -> None:
@@ -147,14 +146,19 @@ def _put_back(place: Place, scene: Scene, wanted: Wanted, error: BaseException) 
             if _mine(place.look(path), image, before[path]):
                 with suppress(PatcherError):  # the source matters more
                     _clear(place, [path])
-                place.home(path).put(path.name, before[path])
-        if scene.record and _mine(place.dist_info.look(RECORD), wanted.record, scene.record):
-            place.dist_info.put(RECORD, scene.record)
+                _return(place.home(path), path.name, image, before[path])
+        if scene.record and wanted.record and _mine(place.dist_info.look(RECORD), wanted.record, scene.record):
+            _return(place.dist_info, RECORD, wanted.record, scene.record)
         _sweep(place, scene, set(scene.ours))
     except PatcherError as second:
         code = error.code if isinstance(error, PatcherError) else "put-back-failed"
         message = f"{error} Putting everything back failed too: {second.message}"
         raise PatcherError(code, message, "Remove the cause, then run apply or revert: both repair this.") from error
+
+
+def _return(folder: Folder, name: str, mine: Image, before: Image) -> None:
+    folder.stage(name, before)
+    folder.swap(name, mine)
 
 
 def _mine(now: Image | None, wanted: Image | None, before: Image) -> bool:

@@ -25,6 +25,8 @@ class Distribution:
     dist_info: Path
     version: str
     installer: str | None
+    identity: tuple[int, int]
+    """Device and inode of `site_packages`."""
 
 
 def read(folder: Path) -> Distribution:
@@ -35,12 +37,14 @@ def read(folder: Path) -> Distribution:
         PatcherError: there is one, but not one whose files can be patched and restored; each kind has its own code.
     """
     try:
-        return _judged(folder, metadata.marks(entry.name for entry in folder.iterdir()))
+        seen = folder.stat()
+        found = metadata.marks(entry.name for entry in folder.iterdir())
+        return _judged(folder, found, (seen.st_dev, seen.st_ino))
     except OSError as error:
         raise _unreadable(folder, error) from error
 
 
-def _judged(folder: Path, found: Marks) -> Distribution:
+def _judged(folder: Path, found: Marks, identity: tuple[int, int]) -> Distribution:
     _refuse_editable(folder)
     _refuse_incomplete(folder, found)
     dist_info = folder / found.regular[0]
@@ -50,6 +54,7 @@ def _judged(folder: Path, found: Marks) -> Distribution:
         dist_info=dist_info,
         version=_sound_version(dist_info),
         installer=metadata.installer(dist_info),
+        identity=identity,
     )
 
 

@@ -152,6 +152,7 @@ def _meant(user: User) -> Target | NotFound:
 def _target(installed: Distribution, reason: str, python: Path | None = None, answer: Answer | None = None) -> Target:
     return Target(
         site_packages=installed.site_packages,
+        identity=installed.identity,
         dist_info=installed.dist_info,
         version=installed.version,
         python=python,

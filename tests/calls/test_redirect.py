@@ -372,7 +372,7 @@ REFUSED = {
     "'''Doc.'''; import torch; x = torch.isin(a, b)\n": "leaves the docstring at the top",
     "try:\n    import torch as t\nexcept ImportError:\n    t = None\ndef f(c):\n    if c:\n        import torch\n"
     "        return torch.isin(a, b)\n    return t.isin(a, b)\n": "in scopes that are inside of each other",
-    f"import torch\nx = torch.isin(a, b)\ny = {' and '.join('1' * 9000)}\n": "a chain of more than 1000 operands",
+    f"import torch\nx = torch.isin(a, b)\ny = {' and '.join('1' * 9000)}\n": "nested more than 1000 levels deep",
     "if have: import torch; x = torch.isin(a, b)\n": "a call stands on one line with the import that it goes by",
     "from __future__ import annotations; import torch; x = torch.isin(a, b)\n": "must occur at the beginning",
 }
@@ -393,6 +393,46 @@ def test_what_is_no_python_is_refused(text: str) -> None:
             work()
         assert caught.value.code == "unparsable-source"
         assert "\n" not in caught.value.message
+
+
+READ = {
+    "a declaration that carriage returns make too late": b"# a\r# b\r# coding: rot13\r",
+    "bytes that are no UTF-8 beside the declaration": b"# \xe9, coding: latin-1\n",
+    "letters of two bytes": "# coding: shift_jis\n# \u8868\n".encode("shift_jis"),
+}
+
+
+@pytest.mark.parametrize("start", READ.values(), ids=READ)
+def test_it_is_read_in_the_encoding_that_python_reads_it_in(start: bytes) -> None:
+    result = redirect(start + b"import torch\nx = torch.isin(a, b)\n", PATH, PATCH)
+    assert result == start + f"import torch\n{IMPORT}x = isin_mps_friendly(a, b)\n".encode()
+
+
+@pytest.mark.parametrize("encoding", ["utf-7", "unicode_escape", "idna"])
+def test_an_encoding_in_which_nothing_can_change_alone_is_refused(encoding: str) -> None:
+    with pytest.raises(PatcherError) as caught:
+        redirect(
+            f"# coding: {encoding}\n# +AAo-x = 1 # \\n\nimport torch\nx = torch.isin(a, b)\n".encode(), PATH, PATCH
+        )
+    assert caught.value.code == "unsafe-rewrite"
+
+
+def test_a_mark_on_lines_that_only_an_encoding_makes_is_none() -> None:
+    lines = "+AAo-" * 9
+    source = f"# coding: utf-7\n{MARK}\n{lines}from x import isin_mps_friendly\nisin = 1\n"
+    assert not find(source.encode(), PATCH).ours
+
+
+def test_what_assignments_lead_to_is_found_however_they_cross() -> None:
+    """Each of forty names has two values, which makes 2**40 ways."""
+    steps = (f"{one}{at} = {other}{at + 1}\n" for at in range(40) for one in "ab" for other in "ab")
+    crossed = f"{HEAD}{''.join(steps)}x = a0.isin(1, 2)\n"
+    check_noop(crossed)
+    check_noop(f"{crossed}a40 = torch\n", "line 162 calls what may be torch.isin or something else")
+
+
+def test_assignments_without_an_end_may_lead_anywhere() -> None:
+    check_noop(f"{HEAD}a = b.c\nb = a.d\nx = a.isin(1, 2)\n", "line 4 calls what may be torch.isin or something else")
 
 
 def test_a_disagreement_with_libcst_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from unittest import mock
 
 import pytest
 
-from patcher.change import operations
+from patcher.change import exchange, operations
 from patcher.model import Patch, Result, Target
 from patches.isin_mps_friendly import PATCH
 
@@ -101,9 +101,7 @@ def counted(at: int, action: Callable[[Callable[..., Any], tuple[Any, ...]], Any
     """Calls `action(real, arguments)` in the place of the call number `at` (from 1) that changes something on disk."""
     calls: list[str] = []
 
-    def wrap(name: str) -> Callable[..., Any]:
-        real = getattr(os, name)
-
+    def wrap(real: Callable[..., Any], name: str) -> Callable[..., Any]:
         def call(*arguments: Any, **options: Any) -> Any:
             if name == "open" and not arguments[1] & os.O_CREAT:
                 return real(*arguments, **options)
@@ -113,8 +111,8 @@ def counted(at: int, action: Callable[[Callable[..., Any], tuple[Any, ...]], Any
         return call
 
     with ExitStack() as stack:
-        for name in PRIMITIVES:
-            stack.enter_context(mock.patch.object(os, name, wrap(name)))
+        for home, name in [*((os, name) for name in PRIMITIVES), (exchange, "names")]:
+            stack.enter_context(mock.patch.object(home, name, wrap(getattr(home, name), name)))
         yield calls
 
 

@@ -92,6 +92,10 @@ def test_a_path_out_of_the_target_is_damaged(path: object) -> None:
         ("link", ""),
         ("link", "a\0b"),
         ("link", 1),
+        ("link", "a\ud800"),
+        ("path", "transformers/\ud800.py"),
+        ("patches", ["\udc00"]),
+        ("brought_by", "\udbff"),
         ("backup", "../../x"),
     ],
 )
@@ -103,12 +107,34 @@ def test_a_wrong_value_is_damaged(key: str, value: object) -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("before", ""), ("rows", []), ("rows", {"../x": "y"}), ("rows", {"x": "y\n"}), ("mode", None), ("link", [])],
+    [
+        ("before", ""),
+        ("rows", []),
+        ("rows", {"../x": "y"}),
+        ("rows", {"x": "y\n"}),
+        ("rows", {"numpy/__init__.py": "numpy/__init__.py,,"}),  # a file that we did not change
+        ("rows", {ENTRY.path: "numpy/__init__.py,,"}),  # the row of another one
+        ("rows", {ENTRY.path: f"{ENTRY.path},,\nnumpy/__init__.py,,"}),  # two rows
+        ("rows", {ENTRY.path: f"{ENTRY.path},,\ud800"}),
+        ("mode", None),
+        ("link", []),
+    ],
 )
 def test_a_wrong_value_about_record_is_damaged(key: str, value: object) -> None:
     found = document()
     found["record"][key] = value
     assert refusal(json.dumps(found).encode()) == "state-damaged"
+
+
+@pytest.mark.parametrize("schema", [True, 1.0, "1", None, [1], float("inf"), float("nan")])
+def test_a_schema_that_is_no_whole_number_is_damaged(schema: object) -> None:
+    assert refusal(json.dumps({**document(), "schema": schema}).encode()) == "state-damaged"
+
+
+def test_a_key_that_stands_twice_is_damaged() -> None:
+    written = ledger.encode(FULL).decode()
+    assert refusal(written.replace('"mode": 416', '"mode": 416, "mode": 420').encode()) == "state-damaged"
+    assert refusal(b'{"schema": 1,' + ledger.encode(FULL)[1:]) == "state-damaged"
 
 
 def test_the_same_file_twice_or_no_file_is_damaged() -> None:

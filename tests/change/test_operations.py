@@ -20,7 +20,7 @@ import pytest
 from patcher.change import operations
 from patcher.change.files import digest
 from patcher.change.folder import Folder
-from patcher.change.lock import lock
+from patcher.change.lock import Patience, lock
 from patcher.errors import CannotTell
 from patcher.model import Need, NotFound, Patch, State
 from patcher.rewrite import transplant
@@ -183,6 +183,24 @@ def test_a_copy_is_not_kept_by_a_run_that_fails(it: Any, monkeypatch: pytest.Mon
         with pytest.raises(KeyboardInterrupt):
             it.revert(force=True)
     assert it.snapshot() == before
+
+
+@pytest.mark.parametrize("text", [b"def isin_mps_friendly(:\n", b"\0", b"# coding: nonsense\n", b"\xff"])
+def test_a_patched_file_that_is_no_python_any_more_can_be_put_back_by_force(it: Any, text: bytes) -> None:
+    original = it.snapshot()
+    it.apply()
+    it.source.write_bytes(text)
+    before = it.snapshot()
+    assert (it.status().state, it.status().error) == (State.MODIFIED, None)
+    for refused in (it.revert(), it.apply()):
+        assert (refused.error.code, refused.changed) == ("edited-file", False)
+    assert it.apply(force=True).error.code == "unparsable-source"
+    assert it.snapshot() == before
+    assert it.revert(force=True).state is State.UNPATCHED
+    (kept,) = it.source.parent.glob("*.kept-*")
+    assert kept.read_bytes() == text
+    kept.unlink()
+    assert it.snapshot() == original
 
 
 def test_our_body_edited_is_refused_and_force_keeps_both(it: Any) -> None:
@@ -512,21 +530,21 @@ def test_a_target_in_use_is_waited_for_and_then_refused(it: Any) -> None:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
         before, began = it.snapshot(), time.monotonic()
-        assert it.apply(seconds=0.3).error.code == "locked"
+        assert it.apply(patience=Patience(seconds=0.3)).error.code == "locked"
         assert time.monotonic() - began >= 0.3
-        assert it.status(seconds=0).error.code == "locked"
+        assert it.status(patience=Patience(seconds=0)).error.code == "locked"
         assert it.snapshot() == before
         holder.kill()
-    assert it.apply(seconds=5).error is None  # a dead holder does not block
+    assert it.apply(patience=Patience(seconds=5)).error is None  # a dead holder does not block
 
 
 def test_who_looks_lets_others_look_and_nobody_write(it: Any) -> None:
-    with Folder(it.target.dist_info) as folder, lock(folder, alone=False, seconds=0):
-        assert it.status(seconds=0).error is None
-        assert it.apply(dry_run=True, seconds=0).error is None
-        assert it.apply(seconds=0).error.code == "locked"
-        assert it.revert(dry_run=True, seconds=0).error is None
-        assert it.revert(seconds=0).error.code == "locked"
+    with Folder(it.target.dist_info) as folder, lock(folder, alone=False, patience=Patience(seconds=0)):
+        assert it.status(patience=Patience(seconds=0)).error is None
+        assert it.apply(dry_run=True, patience=Patience(seconds=0)).error is None
+        assert it.apply(patience=Patience(seconds=0)).error.code == "locked"
+        assert it.revert(dry_run=True, patience=Patience(seconds=0)).error is None
+        assert it.revert(patience=Patience(seconds=0)).error.code == "locked"
 
 
 def test_a_read_only_environment(it: Any) -> None:

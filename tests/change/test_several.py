@@ -126,7 +126,7 @@ def test_a_use_that_cannot_be_redirected_refuses_all_of_them(it: Any) -> None:
     assert codes(refused) == {ISIN.name: None, DIRECT.name: "unknown-call"}
     assert not any(result.changed for result in refused)
     assert all(file.before == file.after for result in refused for file in result.files)
-    assert "Taken back again" in refused[0].note
+    assert "Put back as it was" in refused[0].note
     assert it.snapshot() == before
     assert codes(it.each("apply", named=False, force=True)) == {ISIN.name: None, DIRECT.name: None}
     assert caller.read_text().endswith("\nisin = torch.isin\n")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import errno
-import os
 import shutil
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import libcst  # noqa: F401 - before the forks, which would each import it
 import pytest
 
-from patcher.change import transaction
+from patcher.change import exchange, transaction
 from patcher.errors import PatcherError
 from patcher.model import State
 
@@ -85,14 +84,14 @@ def test_bytecode_that_another_process_makes_in_the_midst_goes(
     it = env()
     if command == "revert":
         it.apply()
-    cache, real = it.source.parent / "__pycache__", os.rename
+    cache, real = it.source.parent / "__pycache__", exchange.names
 
-    def compile_first(source: str, to: str, **folders: int) -> None:
+    def compile_first(folder: int, one: str, other: str) -> bool:
         cache.mkdir(exist_ok=True)
         (cache / "pytorch_utils.cpython-38.pyc").write_bytes(b"unchecked")
-        real(source, to, **folders)
+        return real(folder, one, other)
 
-    monkeypatch.setattr(os, "rename", compile_first)
+    monkeypatch.setattr(exchange, "names", compile_first)
     assert getattr(it, command)().error is None
     assert list(cache.iterdir()) == []
 
@@ -150,7 +149,7 @@ def test_a_fault_that_lasts_is_told_and_the_next_command_repairs_it(
         raise OSError(errno.EIO, "I/O error")
 
     with monkeypatch.context() as broken:
-        broken.setattr("os.rename", fail)
+        broken.setattr(exchange, "names", fail)
         broken.setattr("os.unlink", fail)
         result = it.apply()
     assert result.error is not None
@@ -207,6 +206,66 @@ def test_the_state_after_a_failure_is_a_fresh_one(env: Callable[..., Any], monke
     monkeypatch.setattr("patcher.change.operations.carry", fail)
     result = it.apply()
     assert (result.error.code, result.state) == ("io-error", State.UNPATCHED)
+
+
+@pytest.mark.parametrize("command", ["apply", "revert"])
+@pytest.mark.parametrize("name", ["pytorch_utils.py", "RECORD"])
+def test_what_an_installer_writes_at_the_very_last_instant_stays(
+    env: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, command: str, name: str
+) -> None:
+    """Between the last look and the exchange, where no look can help."""
+    it = env()
+    if command == "revert":
+        it.apply()
+    real, path = exchange.names, it.source if name == "pytorch_utils.py" else it.record
+    other = path.read_bytes() + b"# of another installer\n"
+    before = it.source.read_bytes()
+
+    def late(folder: int, one: str, to: str) -> bool:
+        if to == name and path.read_bytes() != other:
+            path.unlink()
+            path.write_bytes(other)
+            path.chmod(0o600)
+        return real(folder, one, to)
+
+    monkeypatch.setattr(exchange, "names", late)
+    result = getattr(it, command)()
+    assert (result.error.code, path.read_bytes()) == ("target-changed", other)
+    assert it.source.read_bytes() == (other if name == "pytorch_utils.py" else before)
+    assert not list(it.target.site_packages.rglob(".*.mps-patcher"))
+
+
+@pytest.mark.parametrize("command", ["apply", "revert"])
+@pytest.mark.parametrize("name", ["pytorch_utils.py", "RECORD"])
+def test_what_is_uninstalled_at_the_very_last_instant_does_not_come_back(
+    env: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, command: str, name: str
+) -> None:
+    it = env()
+    if command == "revert":
+        it.apply()
+    real, path = exchange.names, it.source if name == "pytorch_utils.py" else it.record
+
+    def late(folder: int, one: str, to: str) -> bool:
+        if to == name:
+            path.unlink(missing_ok=True)
+        return real(folder, one, to)
+
+    monkeypatch.setattr(exchange, "names", late)
+    assert getattr(it, command)().error.code == "target-changed"
+    assert not path.exists()
+    assert not list(it.target.site_packages.rglob(".*.mps-patcher"))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EINVAL, errno.EPERM])
+def test_where_names_cannot_be_exchanged_a_file_is_renamed_into_place(
+    env: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    it = env()
+    original = it.snapshot()
+    monkeypatch.setattr(exchange, "_system", lambda: lambda *_: number)
+    assert it.apply().state is State.PATCHED
+    assert it.revert().error is None
+    assert it.snapshot() == original
 
 
 def test_a_file_that_an_installer_writes_in_the_midst_stays(

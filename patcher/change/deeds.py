@@ -1,0 +1,90 @@
+"""What a command has done to one target so far; so that where a later part of it cannot be written, none of it stays.
+
+A refusal is another thing: it is about one patch alone, and takes back only what came along for that one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
+
+from patcher.change.place import Place
+from patcher.change.plan import to_revert
+from patcher.change.scene import Scene, judge, read
+from patcher.change.standing import cleared
+from patcher.change.transaction import Wanted, carry
+from patcher.errors import PatcherError
+from patcher.model import Patch, Result, State
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deed:
+    """One transaction that is done."""
+
+    scene: Scene
+    """How the patch stood before."""
+    kept: tuple[PurePosixPath, ...]
+    """The copies that were left for the user."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Deeds:
+    """The results of one command in one target, by patch, and the transactions behind them, in their order."""
+
+    place: Place
+    results: dict[str, Result] = field(default_factory=dict)
+    done: list[Deed] = field(default_factory=list)
+
+    def undo(self, failed: Patch) -> None:
+        """Makes the target stand as before the first of them. What cannot be undone stays, and its result says so."""
+        while self.done:
+            deed = self.done.pop()
+            try:
+                now = carry(self.place, before := read(self.place, deed.scene.patch), _former(deed.scene, before))
+                for path in deed.kept:
+                    self.place.home(path).remove(path.name)
+            except PatcherError as error:
+                self._stays(deed, error)
+            else:
+                self._goes(deed.scene.patch, judge(now, self.place), f"since {failed.name} could not be written")
+
+    def take_back(self, refused: Patch, brought: Collection[Patch]) -> None:
+        """Undoes what of `brought`, which was not there before, came along for a patch that then was refused."""
+        for other in brought:
+            result = self.results.get(other.name)
+            if result is None or not result.changed:
+                continue
+            try:
+                scene = read(self.place, other)
+                if {entry.brought_by for entry in scene.entries} == {refused.name}:
+                    plan = to_revert(self.place, scene, force=False)
+                    now = carry(self.place, scene, plan.wanted or cleared(self.place, scene))
+                    why = f"since {refused.name}, which needs it, could not be applied"
+                    self._goes(other, judge(now, self.place), why)
+            except PatcherError as error:
+                self.results[other.name] = replace(result, error=error)
+
+    def _goes(self, patch: Patch, state: State, why: str) -> None:
+        result = self.results[patch.name]
+        files = tuple(replace(file, after=file.before) for file in result.files)
+        note = f"Put back as it was, {why}."
+        self.results[patch.name] = replace(
+            result, state=state, changed=False, after=result.before, files=files, diff=None, note=note
+        )
+
+    def _stays(self, deed: Deed, error: PatcherError) -> None:
+        name = deed.scene.patch.name
+        self.results[name] = replace(self.results[name], error=error)
+        self.done.clear()
+
+
+def _former(scene: Scene, now: Scene) -> Wanted:
+    """The target as it stood, and how it is to come to stand so again."""
+    more = len(now.known.files if now.known else ()) > len(scene.known.files if scene.known else ())
+    return Wanted(
+        sources=tuple((part.path, part.source) for part in scene.parts),
+        record=scene.record,
+        ours=tuple(scene.ours.items()),
+        forgets=more,
+    )

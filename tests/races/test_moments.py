@@ -1,0 +1,113 @@
+"""An installer at work exactly between our last look at a file and the step that replaces it.
+
+Our process is a real one, stopped where it is about to rename; the installer is a real one that runs to its end there.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from patcher.model import State
+
+# Runs a command line, and in the place of each `name` that is about to be put into its place for the nth time either
+# an installer first, or a fault.
+STOPPED = """
+import json, os, subprocess, sys
+from patcher import cli
+from patcher.change import exchange
+
+plan, log, arguments = json.loads(sys.argv[1]), sys.argv[2], sys.argv[3:]
+seen = {}
+
+def stopping(real):
+    def call(*names, **options):
+        for name in names:
+            seen[name] = seen.get(name, 0) + 1
+            step = plan.get(f"{name}:{seen[name]}") if isinstance(name, str) else None
+            if step is not None:
+                print(name, file=open(log, "a"))
+            if step == "fail":
+                raise OSError(28, "No space left on device")
+            if step:
+                subprocess.run(step, check=True, stdout=subprocess.DEVNULL)
+        return real(*names, **options)
+    return call
+
+os.rename, exchange.names = stopping(os.rename), stopping(exchange.names)
+cli.main(arguments)
+"""
+STEPS = {
+    "ledger": {"state.json:1": "installer"},
+    "file": {"pytorch_utils.py:1": "installer"},
+    "RECORD": {"RECORD:1": "installer"},
+    "put back": {"RECORD:1": "fail", "pytorch_utils.py:2": "installer"},
+}
+"""Where our process is stopped; to put a file back it needs a fault first."""
+LAST = {"reinstall": "4.45.1", "upgrade": "4.46.3", "uninstall": None}
+"""What the installer does with 4.45.1, and the release that is there after that."""
+SAME = {("apply", "ledger"), ("apply", "file"), ("apply", "RECORD")}
+"""Where the same release installed again, the same bytes under the same names, leaves nothing wrong today."""
+
+
+class NotReached(Exception):
+    """Our process was never where it was to be stopped: the test shows nothing."""
+
+
+def cases() -> Iterator[Any]:
+    """Every command, step and deed with uv, and some with pip, which is slower."""
+    failing = pytest.mark.xfail(strict=True, raises=AssertionError, reason="the ledger or a folder is back")
+    for tool, command, step, what in itertools.product(("uv", "pip"), ("apply", "revert"), STEPS, LAST):
+        if (tool == "uv" or step == "file") and (command, step) != ("revert", "ledger"):  # which only removes it
+            marks = [] if what == "reinstall" and (command, step) in SAME else [failing]
+            yield pytest.param(tool, command, step, what, marks=marks, id=f"{tool} {what}s before {command}: {step}")
+
+
+def stopped(venv: Any, command: str, plan: dict[str, Any], log: Path) -> dict[str, Any]:
+    """Runs the command with the plan, and returns its document."""
+    line = [sys.executable, "-c", STOPPED, json.dumps(plan), str(log), command, "--json"]
+    line += ["--site-packages", str(venv.site_packages)]
+    done = subprocess.run(line, capture_output=True, text=True, env=venv.environ, check=False)
+    assert "Traceback" not in done.stderr
+    if not log.exists() or len(log.read_text().split()) != len(plan):
+        raise NotReached(done.stdout, done.stderr)
+    return {**json.loads(done.stdout), "code": done.returncode}
+
+
+@pytest.mark.parametrize(("tool", "command", "step", "what"), [*cases()])
+def test_an_installer_in_the_moment_before_we_write(
+    venv: Callable[[str], Any],
+    small: Callable[[str], Path],
+    tmp_path: Path,
+    tool: str,
+    command: str,
+    step: str,
+    what: str,
+) -> None:
+    """Nothing is lost, torn or back from the dead, and the next commands find their way."""
+    it, version = venv(tool), LAST[what]
+    wheel = small(version) if version else None
+    it.call(it.installing(small("4.45.1")))
+    if command == "revert":
+        it.ours("apply")
+    installer = it.installing(wheel) if wheel else it.uninstalling()
+    plan = {moment: installer if action == "installer" else action for moment, action in STEPS[step].items()}
+    told = stopped(it, command, plan, tmp_path / "log")
+    wrong = it.wrong(wheel)
+    assert not wrong, "\n".join(wrong)
+    assert told["code"] == (0 if told["ok"] else 1)
+    if wheel is None:
+        return
+    assert {one.state for one in it.each("status")} <= {State.PATCHED, State.UNPATCHED, State.ABSENT}
+    for next_one in ("apply", "revert", "apply"):
+        it.ours(next_one)
+        assert it.wrong(wheel) == []
+    it.call(it.uninstalling())
+    assert it.wrong(None) == []
