@@ -29,7 +29,7 @@ from pathlib import Path
 
 import reliability
 from ground import RELEASES, VERBS, Ground, Lost, recorded, repaired, same, stand, unpacked, whole
-from syscalls import available, Call, Decision, Ending, Half, Kill
+from syscalls import Call, Decision, Ending, Half, Kill, available
 
 ERRNOS = (errno.ENOSPC, errno.EIO, errno.EACCES, errno.EROFS)
 LASTING = (errno.ENOSPC, errno.EROFS)

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import reliability
 from ground import RELEASES, VERBS, Ground, Lost, recorded, repaired, stand, unpacked, whole
-from syscalls import available, Call
+from syscalls import Call, available
 
 MARK = "/."
 
