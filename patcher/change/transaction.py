@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from patcher.change import bytecode, ledger
+from patcher.change import bytecode, ledger, record
 from patcher.change.files import Image, changed, same
 from patcher.change.folder import SUFFIX, Folder, spare
 from patcher.change.place import Place
@@ -52,19 +52,19 @@ def carry(place: Place, scene: Scene, wanted: Wanted) -> Scene:
 def _write(place: Place, scene: Scene, wanted: Wanted) -> None:
     if wanted.ours and not wanted.forgets:
         _lay(place, wanted.ours)
-    record = None if same(scene.record, wanted.record) else wanted.record
+    listed = None if same(scene.record, wanted.record) else wanted.record
     before = {part.path: part.source for part in scene.parts}
     changing = [(path, image) for path, image in wanted.sources if not same(before.get(path), image)]
     # What needs space is written before the first file changes.
-    if record:
-        place.dist_info.stage(RECORD, record)
+    if listed:
+        place.dist_info.stage(RECORD, listed)
     for path, image in changing:
         place.home(path).stage(path.name, image)
     _unchanged(place, scene)
     with _fresh_bytecode(place, wanted):
         for path, _ in changing:
             place.home(path).swap(path.name, before[path])
-        if record and scene.record:
+        if listed and scene.record:
             place.dist_info.swap(RECORD, scene.record)
     if wanted.ours and wanted.forgets:
         _lay(place, wanted.ours)
@@ -137,23 +137,65 @@ def _unproven(place: Place, what: str) -> PatcherError:
 
 
 def _put_back(place: Place, scene: Scene, wanted: Wanted, error: BaseException) -> None:
-    """Undoes a transaction that failed: first what the ledger held, then the files, last what was not there before."""
-    try:
-        if scene.ours:
+    """Undoes a transaction that failed: first what the ledger held, then the files, last what was not there before.
+
+    Where an installer was at work meanwhile, the target is what that made of it: what is left of ours goes.
+    """
+    theirs = _theirs(place, scene, wanted)
+    failed: list[PatcherError] = []
+    if scene.ours and not theirs:
+        with _going_on(failed):
             _lay(place, tuple(scene.ours.items()))
-        before = {part.path: part.source for part in scene.parts}
-        for path, image in wanted.sources:
-            if _mine(place.look(path), image, before[path]):
+    parts = {part.path: part for part in scene.parts}
+    for path, image in wanted.sources:
+        with _going_on(failed):
+            if _mine(place.look(path), image, parts[path].source) and not (theirs and parts[path].entry):
                 with suppress(PatcherError):  # the source matters more
                     _clear(place, [path])
-                _return(place.home(path), path.name, image, before[path])
+                _return(place.home(path), path.name, image, parts[path].source)
+    with _going_on(failed):
         if scene.record and wanted.record and _mine(place.dist_info.look(RECORD), wanted.record, scene.record):
             _return(place.dist_info, RECORD, wanted.record, scene.record)
-        _sweep(place, scene, set(scene.ours))
-    except PatcherError as second:
+    theirs = theirs or _theirs(place, scene, wanted)  # it may have come only now
+    with _going_on(failed):
+        _sweep(place, scene, set() if theirs else set(scene.ours))
+    if theirs:
+        with _going_on(failed):
+            _leave(place, scene)
+    if failed and not theirs:
         code = error.code if isinstance(error, PatcherError) else "put-back-failed"
-        message = f"{error} Putting everything back failed too: {second.message}"
+        message = f"{error} Putting everything back failed too: {failed[0].message}"
         raise PatcherError(code, message, "Remove the cause, then run apply or revert: both repair this.") from error
+
+
+@contextmanager
+def _going_on(failed: list[PatcherError]) -> Iterator[None]:
+    """A failure of one step keeps nobody from the next."""
+    try:
+        yield
+    except PatcherError as error:
+        failed.append(error)
+
+
+def _theirs(place: Place, scene: Scene, wanted: Wanted) -> bool:
+    """Whether an installer took RECORD away, or wrote one that knows nothing of us in the place of the one we found."""
+    try:
+        now = place.dist_info.look(RECORD)
+    except PatcherError:
+        return False
+    if scene.record is None or same(now, scene.record) or same(now, wanted.record):
+        return False
+    return now is None or record.find(now.data, place.ours + ledger.STATE) is None
+
+
+def _leave(place: Place, scene: Scene) -> None:
+    """Removes the folders that an installer could not, as long as something of ours was in them."""
+    site = place.folders[PurePosixPath()]
+    for parent in dict.fromkeys(parent for part in scene.parts for parent in part.path.parents[:-1]):
+        folder = place.folder(parent.parent)
+        if folder:
+            folder.drop(parent.name)
+    site.drop(place.dist_info.path.name)
 
 
 def _return(folder: Folder, name: str, mine: Image, before: Image) -> None:

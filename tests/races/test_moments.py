@@ -53,8 +53,6 @@ STEPS = {
 """Where our process is stopped; to put a file back it needs a fault first."""
 LAST = {"reinstall": "4.45.1", "upgrade": "4.46.3", "uninstall": None}
 """What the installer does with 4.45.1, and the release that is there after that."""
-SAME = {("apply", "ledger"), ("apply", "file"), ("apply", "RECORD")}
-"""Where the same release installed again, the same bytes under the same names, leaves nothing wrong today."""
 
 
 class NotReached(Exception):
@@ -63,11 +61,9 @@ class NotReached(Exception):
 
 def cases() -> Iterator[Any]:
     """Every command, step and deed with uv, and some with pip, which is slower."""
-    failing = pytest.mark.xfail(strict=True, raises=AssertionError, reason="the ledger or a folder is back")
     for tool, command, step, what in itertools.product(("uv", "pip"), ("apply", "revert"), STEPS, LAST):
         if (tool == "uv" or step == "file") and (command, step) != ("revert", "ledger"):  # which only removes it
-            marks = [] if what == "reinstall" and (command, step) in SAME else [failing]
-            yield pytest.param(tool, command, step, what, marks=marks, id=f"{tool} {what}s before {command}: {step}")
+            yield pytest.param(tool, command, step, what, id=f"{tool} {what}s before {command}: {step}")
 
 
 def stopped(venv: Any, command: str, plan: dict[str, Any], log: Path) -> dict[str, Any]:

@@ -1,14 +1,15 @@
-"""pip and uv at work on transformers while it is patched and taken back: both know nothing of each other."""
+"""pip and uv at work on transformers while it is patched and taken back: neither knows of the other's locks."""
 
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +20,31 @@ LINES = ("apply", "apply", "revert", "revert", "status", "apply --dry-run")
 AT_ONCE = 3
 
 
-def one(venv: Any, line: str, delay: float) -> str:
-    """Runs a command of ours after so many seconds; how it ended, which must be as the contract says."""
-    time.sleep(delay)
-    command = venv.patcher(*line.split(), "--json")
-    done = subprocess.run(command, capture_output=True, text=True, env=venv.environ, check=False)
-    assert "Traceback" not in done.stderr
-    told = json.loads(done.stdout)
-    assert told["ok"] == (done.returncode == 0)
+def start(venv: Any, line: str) -> subprocess.Popen[str]:
+    command, pipe = venv.patcher(*line.split(), "--json"), subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=venv.environ)
+
+
+def ended(process: subprocess.Popen[str]) -> str:
+    """How a command of ours ended, which must be as the contract says."""
+    out, err = process.communicate(timeout=120)
+    assert all(said.startswith("Waiting for another mps-patcher") for said in err.splitlines()), err
+    told = json.loads(out)
+    assert told["ok"] == (process.returncode == 0)
     errors = {one["error"]["code"] for one in told["results"] if one["error"]}
-    assert "defect" not in errors
-    assert done.returncode in ((1, 3) if errors else (0,))
+    assert "defect" not in errors, told
+    assert process.returncode in ((1, 3) if errors else (0,))
     return ", ".join(sorted(errors)) or "done"
+
+
+def await_work(process: subprocess.Popen[str]) -> None:
+    """Returns when the process has a dist-info folder open, where the system tells."""
+    files = Path(f"/proc/{process.pid}/fd")
+    while process.poll() is None and files.exists():
+        with suppress(OSError):  # it has just closed one, or ended
+            if any(os.readlink(file).endswith(".dist-info") for file in files.iterdir()):  # noqa: PTH115
+                return
+        time.sleep(0.001)
 
 
 @pytest.mark.parametrize("tool", ["uv", "pip"])
@@ -44,19 +58,30 @@ def test_an_installer_at_work_meanwhile(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     it, choice, until = venv(tool), random.Random(f"{seed} {tool}"), time.monotonic() + seconds / 2  # noqa: S311
-    deeds, endings, version = Counter[str](), Counter[str](), None
+    deeds, endings = Counter[str](), Counter[str]()
+    last: str | None = "4.45.1"
     it.call(it.installing(small("4.45.1")))
-    last = "4.45.1"
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        while time.monotonic() < until:
-            version = choice.choice([*RELEASES, None]) if last else choice.choice(RELEASES)
-            deed = "uninstalled" if version is None else "reinstalled" if version == last else "changed the release"
-            runs = [pool.submit(one, it, choice.choice(LINES), choice.uniform(0, 0.5)) for _ in range(AT_ONCE)]
-            time.sleep(choice.uniform(0, 1))
-            it.call(it.installing(small(version)) if version else it.uninstalling())
-            deeds[deed] += 1
-            endings.update(run.result() for run in runs)
-            wrong = it.wrong(small(version) if version else None)
-            print(deed, wrong)
-            last = version
-    print(deeds, endings)
+    while time.monotonic() < until:
+        version = choice.choice([*RELEASES, None]) if last else choice.choice(RELEASES)
+        deeds["uninstalled" if version is None else "reinstalled" if version == last else "another release"] += 1
+        wheel = small(version) if version else None
+        processes = [start(it, choice.choice(LINES)) for _ in range(AT_ONCE)]
+        await_work(processes[0])
+        time.sleep(choice.uniform(0, 0.1))
+        it.call(it.installing(wheel) if wheel else it.uninstalling())
+        endings.update(map(ended, processes))
+        wrong = it.wrong(wheel)
+        assert not wrong, f"RACES_SEED={seed}: " + "\n".join(wrong)
+        last = version
+    noted[tool] = [summary(tool, deeds, endings)]
+    with capsys.disabled():
+        print("", *noted[tool], sep="\n")
+
+
+def summary(tool: str, deeds: Counter[str], endings: Counter[str]) -> str:
+    """What there is to tell of an installer."""
+    done = ", ".join(f"{times} {deed}" for deed, times in sorted(deeds.items()))
+    ends = ", ".join(f"{times} {end}" for end, times in sorted(endings.items()))
+    return (
+        f"- {tool} at work {deeds.total()} times ({done}) while {endings.total()} commands ran (which ended: {ends});"
+    )
