@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 import struct
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -247,6 +248,37 @@ def test_a_name_that_is_too_long_is_told_of(tool: Any) -> None:
         assert (told.code, told.error["hint"].count("\n")) == (1, 0)
         told = tool.json("status", option, "/".join(["x" * 200] * 30))
         assert told.code == 1
+
+
+READ_ONLY = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && shift && exec "$@"'
+
+
+@pytest.fixture
+def mounted(site: Path) -> tuple[str, ...]:
+    """The start of a command that finds the site-packages on a read-only file system, in a mount space of its own."""
+    start = ("unshare", "--mount", "sh", "-c", READ_ONLY, "sh", str(site))
+    try:
+        subprocess.run([*start, "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("nothing can be mounted here")
+    return start
+
+
+@pytest.mark.parametrize("command", ["apply", "revert"])
+def test_a_read_only_file_system_is_refused_in_one_cause(
+    tool: Any, tree: Any, site: Path, mounted: tuple[str, ...], command: str
+) -> None:
+    if command == "revert":
+        assert tool("apply", "--site-packages", site).code == 0
+    before = tree(site)
+    told = tool.through(mounted, command, "isin_mps_friendly", "--site-packages", site, "--json")
+    assert (told.code, told.error["code"]) == (1, "read-only")
+    assert "Putting everything back failed" not in told.error["message"]
+    assert tree(site) == before
+    state = {"apply": "unpatched", "revert": "patched"}[command]
+    told = tool.through(mounted, "status", "isin_mps_friendly", "--site-packages", site, "--json")
+    assert told.states == {"isin_mps_friendly": state}
+    assert told.code == 0
 
 
 class TestUnder:
