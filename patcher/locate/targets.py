@@ -155,7 +155,7 @@ def _from_venv(environment: Path, python: Path, user: User, reason: str) -> Targ
     """What root is told of an environment that lies above the current folder, which may be anybody's."""
     folders = sorted(environment.glob("lib/python*/site-packages"))
     strange = [folder for folder in folders if trust.stranger(python, folder)]
-    if folders and not strange:
+    if (folders and not strange) or not os.path.lexists(python):
         return _from_python(python, user, reason)
     if strange:
         return _from_walk(strange[0], user, reason)

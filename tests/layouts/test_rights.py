@@ -345,3 +345,50 @@ class TestUnder:
         give(betraying)
         assert tool("status", "--python", betraying / "bin" / "python").code == 0
         assert (tmp_path / "started").exists()
+
+
+class TestNear:
+    """The nearest `.venv`, as root: it may lie in a folder that anybody may write in, such as /tmp."""
+
+    @pytest.fixture
+    def project(self, site: Path, venv: Callable[..., Path], tmp_path: Path) -> Path:
+        project = tmp_path / "project"
+        project.mkdir()
+        prefix = venv(".venv", site, parent=project)
+        (own,) = prefix.glob("lib/python3.*/site-packages")
+        (own / "mark.pth").write_text(f"import os; os.close(os.open({str(tmp_path / 'started')!r}, os.O_CREAT))\n")
+        return project
+
+    def test_roots_own_is_asked(self, tool: Any, project: Path, tmp_path: Path) -> None:
+        (result,) = tool.json("status", "isin_mps_friendly", cwd=project).results
+        assert result["target"]["python"] == str(project / ".venv" / "bin" / "python")
+        assert (tmp_path / "started").exists()
+
+    @pytest.mark.skipif(not ROOT, reason="only as root")
+    def test_that_of_somebody_else_is_found_and_not_started(self, tool: Any, project: Path, tmp_path: Path) -> None:
+        give(project)
+        told = tool.json("apply", cwd=project)
+        assert (told.code, told.states["isin_mps_friendly"]) == (0, "patched")
+        assert told.results[0]["target"]["python"] is None
+        assert "its interpreter was not started by root" in told.results[0]["target"]["reason"]
+        assert tool("revert", cwd=project).code == 0
+        assert not (tmp_path / "started").exists()
+        assert tool("status", VIRTUAL_ENV=project / ".venv", cwd=project).code == 0
+        assert (tmp_path / "started").exists(), "what the user has activated is what the user means"
+
+    @pytest.mark.skipif(not ROOT, reason="only as root")
+    def test_one_that_is_only_an_interpreter_is_not_started(self, tool: Any, project: Path, tmp_path: Path) -> None:
+        shutil.rmtree(project / ".venv" / "lib")
+        python = project / ".venv" / "bin" / "python"
+        python.unlink()
+        python.write_text(f"#!/bin/sh\n: > '{tmp_path / 'started'}'\n")
+        python.chmod(0o755)
+        told = tool.json("status", cwd=project)
+        assert (told.code, told.error["code"]) == (3, "no-transformers")
+        assert not (tmp_path / "started").exists()
+
+    def test_one_without_an_interpreter_is_told_of(self, tool: Any, project: Path) -> None:
+        for name in ("python", "python3"):
+            (project / ".venv" / "bin" / name).unlink()
+        told = tool.json("status", cwd=project)
+        assert (told.code, told.error["code"]) == (1, "python-not-found")
