@@ -24,6 +24,7 @@ help:
 	@echo 'make test-faults kill and fail apply and revert at every system call that changes a file; replay losses of power'
 	@echo 'make test-races  sixteen processes and installers on one target for a minute'
 	@echo 'make demo        find, patch, prove and revert a real transformers 4.45.1 in a throwaway environment'
+	@echo 'make benchmark   how long the commands take, beside python -c pass'
 	@echo 'make lint        ruff and mypy'
 	@echo 'make coverage    run the tests of .venv and show the branches that they miss'
 	@echo 'make mutants     break the code in small places and see whether the tests tell (ONLY=... these files or folders)'
@@ -72,6 +73,10 @@ test-fuzz: $(READY)
 .PHONY: compatibility
 compatibility: $(READY)
 	@$(PY) scripts/compatibility.py $(RELEASES)
+
+.PHONY: benchmark
+benchmark: $(READY)
+	@$(PY) benchmarks/startup.py $(ARGS)
 
 .PHONY: demo
 demo: $(READY)

@@ -146,7 +146,20 @@ def _meant(user: User) -> Target | NotFound:
     if meant is None:
         error = distribution.absent("to look for: no Python environment is active or on PATH")
         return NotFound(python=None, site_packages=None, error=error)
+    if meant.environment and os.geteuid() == 0:
+        return _from_venv(meant.environment, meant.python, user, meant.reason)
     return _from_python(meant.python, user, meant.reason)
+
+
+def _from_venv(environment: Path, python: Path, user: User, reason: str) -> Target | NotFound:
+    """What root is told of an environment that lies above the current folder, which may be anybody's."""
+    folders = sorted(environment.glob("lib/python*/site-packages"))
+    strange = [folder for folder in folders if trust.stranger(python, folder)]
+    if (folders and not strange) or not os.path.lexists(python):
+        return _from_python(python, user, reason)
+    if strange:
+        return _from_walk(strange[0], user, reason)
+    return _not_found(distribution.absent(f"in {environment}"), reason, environment)
 
 
 def _target(installed: Distribution, reason: str, python: Path | None = None, answer: Answer | None = None) -> Target:
