@@ -6,7 +6,6 @@ import json
 import re
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from held import CALLER, MARKER, OURS
@@ -215,8 +214,14 @@ def _ended(text: str, ends: list[str]) -> str:
 
 ends = st.one_of(st.sampled_from([[end] for end in ENDS]), st.lists(st.sampled_from(ENDS), min_size=1, max_size=5))
 comments = st.text(st.characters(codec="utf-8", exclude_characters="\r\n\0"), max_size=20).map("# {}\n".format)
-around = st.lists(st.one_of(st.sampled_from(AROUND), st.sampled_from(CALM), comments), max_size=4).map("".join)
+ANY_ENCODING = st.sampled_from(["utf-8"] * len(COOKIES) + COOKIES)
+ANY_START = st.sampled_from(STARTS)
+around = st.lists(
+    st.one_of(st.sampled_from(AROUND), st.sampled_from(CALM), st.sampled_from(CALM), comments), max_size=3
+).map("".join)
 deep = nested().map("x = {}\n".format)
+after = st.one_of(around, around, around, deep)
+calm = st.lists(st.one_of(st.sampled_from(CALM), comments), max_size=4).map("".join)
 functions = st.one_of(
     st.sampled_from(KNOWN), st.sampled_from(OTHER), nested().map(lambda text: f"{HEAD}    return {text}\n")
 )
@@ -225,11 +230,10 @@ functions = st.one_of(
 @st.composite
 def certain_modules(draw: st.DrawFn) -> Module:
     """A module of which it is known what must be done: calm surroundings, and a known body in any format."""
-    pieces = st.lists(st.one_of(st.sampled_from(CALM), comments), max_size=4).map("".join)
     function_ends = draw(st.sampled_from([["\n"], ["\r\n"], ["\n", "\r\n"]]))
     function = _ended(draw(st.sampled_from(KNOWN)), function_ends)
     around_ends = draw(ends)
-    above, below = (_ended(draw(pieces), around_ends) for _ in range(2))
+    above, below = (_ended(draw(calm), around_ends) for _ in range(2))
     start = draw(st.sampled_from(["", "", "\ufeff", "# coding: utf-8\n", "#!/usr/bin/env python\n"]))
     if not below and draw(st.booleans()):
         function = function.rstrip("\r\n")
@@ -240,11 +244,12 @@ def certain_modules(draw: st.DrawFn) -> Module:
 @st.composite
 def modules(draw: st.DrawFn) -> Module:
     """Anything between a module and junk."""
-    text = draw(around) + draw(functions) + draw(st.one_of(around, around, deep))
-    encoding = draw(st.sampled_from(["utf-8", "utf-8", "utf-8", *COOKIES]))
-    if encoding != "utf-8" or draw(st.booleans()):
-        text = draw(st.sampled_from(STARTS)).format(encoding) + text
-    return Module(draw(damaged(_encoded(_ended(text, draw(ends)), draw(st.sampled_from([encoding, "utf-8"]))), draw)))
+    text = draw(around) + draw(functions) + draw(after)
+    encoding = draw(ANY_ENCODING)
+    if encoding != "utf-8":
+        text = draw(ANY_START).format(encoding) + text
+    written = encoding if draw(st.booleans()) else "utf-8"
+    return Module(_damaged(_encoded(_ended(text, draw(ends)), written), draw))
 
 
 def _encoded(text: str, encoding: str) -> bytes:
@@ -254,22 +259,22 @@ def _encoded(text: str, encoding: str) -> bytes:
         return text.encode("utf-8", "surrogatepass")
 
 
-def damaged(data: bytes, draw: st.DrawFn) -> st.SearchStrategy[bytes]:
+def _damaged(data: bytes, draw: st.DrawFn) -> bytes:
     """The data as it is, or cut, or with a few bytes changed."""
-    if draw(st.integers(0, 2)):
-        return st.just(data)
-    edit = st.tuples(st.integers(0, len(data)), st.integers(0, 30), st.one_of(JUNK, st.binary(max_size=4)))
-    return st.lists(edit, min_size=1, max_size=3).map(partial(_with_edits, data))
+    for start, length, new in draw(DAMAGES):
+        start %= len(data) + 1
+        data = data[:start] + new + data[start + length :]
+    return data
 
 
 JUNK = st.sampled_from([b"", b"\n", b"\r", b"\0", b"\xef\xbb\xbf", b"\\", b'"', b"'", b"'''", b'"""', b"(", b"\f",
                         b"\t", b"    ", b";", b"#", b"\xff", b"\x1a", b"def ", b"isin", b"\n\n", b","])  # fmt: skip
 
 
-def _with_edits(data: bytes, found: list[tuple[int, int, bytes]]) -> bytes:
-    for start, length, new in found:
-        data = data[:start] + new + data[start + length :]
-    return data
+DAMAGE = st.tuples(st.integers(0, 1 << 20), st.integers(0, 30), st.one_of(JUNK, st.binary(max_size=4)))
+DAMAGES: st.SearchStrategy[list[tuple[int, int, bytes]]] = st.one_of(
+    st.just([]), st.just([]), st.lists(DAMAGE, min_size=1, max_size=3)
+)
 
 
 # Modules with direct calls
@@ -339,18 +344,20 @@ def redirections(draw: st.DrawFn) -> tuple[bytes, bytes]:
     return texts[0].replace("\n", end).encode(), texts[1].replace("\n", end).encode()
 
 
+SOURCES = st.sampled_from([before for before, _ in PIECES])
+CALLER_PIECE = st.one_of(SOURCES, SOURCES, st.sampled_from(STRANGE), st.sampled_from(AROUND), st.sampled_from(CALM))
+ANY_PIECES = st.lists(CALLER_PIECE, min_size=1, max_size=5).map("".join)
+AFTER_PIECES = st.one_of(st.just(""), st.just(""), st.just(""), deep)
+
+
 @st.composite
 def callers(draw: st.DrawFn) -> bytes:
     """Anything between a module with direct calls and junk."""
-    sources = st.sampled_from([before for before, _ in PIECES])
-    pieces = st.one_of(sources, st.sampled_from(STRANGE), st.sampled_from(AROUND), comments)
-    text = (
-        "import torch\n" + "".join(draw(st.lists(pieces, min_size=1, max_size=6))) + draw(st.one_of(st.just(""), deep))
-    )
-    encoding = draw(st.sampled_from(["utf-8", "utf-8", "utf-8", *COOKIES]))
+    text = "import torch\n" + draw(ANY_PIECES) + draw(AFTER_PIECES)
+    encoding = draw(ANY_ENCODING)
     if encoding != "utf-8":
-        text = draw(st.sampled_from(STARTS)).format(encoding) + text
-    return draw(damaged(_encoded(_ended(text, draw(ends)), encoding), draw))
+        text = draw(ANY_START).format(encoding) + text
+    return _damaged(_encoded(_ended(text, draw(ends)), encoding), draw)
 
 
 # RECORD
@@ -397,21 +404,29 @@ ROWS = [
     OURS.replace("/", "\\") + "state.json,sha256=x,1",
     f'"{OURS}state.json",,',
     ",".join("abcdefgh"),
-    "long" * 40_000 + ",,",
-    '"' + "long" * 40_000 + '",,',
 ]
+LONG = ["long" * 33_000 + ",,", '"' + "long" * 33_000 + '",,']
+"""Longer than the csv module reads a field."""
+ANY_ROWS = st.lists(
+    st.one_of(
+        st.sampled_from(OWN_ROWS),
+        st.sampled_from(ROWS[:12]),
+        st.sampled_from(ROWS),
+        st.text(st.characters(codec="utf-8"), max_size=12),
+    ),
+    max_size=7,
+)
+SOME_LONG = st.integers(0, 99)
 
 
 @st.composite
 def records(draw: st.DrawFn) -> bytes:
     """A RECORD in which the file is listed, not at all, or more than once, among rows of every kind."""
-    row = st.one_of(st.sampled_from(OWN_ROWS), st.sampled_from(ROWS[:12]), st.sampled_from(ROWS))
-    some = st.text(st.characters(codec="utf-8"), max_size=12)
-    found = draw(st.lists(st.one_of(row, row, row, some), max_size=7))
+    found = [*draw(ANY_ROWS), *LONG[draw(SOME_LONG) :][:1]]
     text = _ended("".join(f"{one}\n" for one in found), draw(ends))
     if draw(st.booleans()):
         text = text.rstrip("\r\n")
-    return draw(damaged(text.encode("utf-8", "surrogateescape"), draw))
+    return _damaged(text.encode("utf-8", "surrogateescape"), draw)
 
 
 # The state file
@@ -459,39 +474,48 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 )
 
 
+ANY_VALUE = st.one_of(st.sampled_from(VALUES), json_values)
+OTHER_KEYS = st.sampled_from(["path", "link", "x", "", "\ud800", "former", "backup"])
+PICKS = st.lists(st.integers(0, 2399), min_size=5, max_size=5)
+CODECS = st.sampled_from(["utf-8", "utf-8", "utf-8", "utf-8-sig", "utf-16"])
+ANY_LEDGER = st.sampled_from(LEDGERS)
+ANY_RAW = st.one_of(st.sampled_from(RAW), st.binary(max_size=4))
+HOW_MANY = st.integers(0, 3)
+
+
 @st.composite
 def states(draw: st.DrawFn) -> bytes:
     """A state file that we wrote, or one in which values were changed, keys added or taken away, bytes damaged."""
-    document = json.loads(ledger.encode(draw(st.sampled_from(LEDGERS))))
-    for _ in range(draw(st.integers(0, 3))):
+    document = json.loads(ledger.encode(draw(ANY_LEDGER)))
+    for _ in range(draw(HOW_MANY)):
         _change(document, draw)
-    text = json.dumps(document, indent=draw(st.sampled_from([1, None])), ensure_ascii=draw(st.booleans()))
-    data = text.encode(draw(st.sampled_from(["utf-8", "utf-8", "utf-8", "utf-8-sig", "utf-16"])), "surrogatepass")
-    if draw(st.integers(0, 3)):
+    text = json.dumps(document, indent=1, ensure_ascii=draw(st.booleans()))
+    data = text.encode(draw(CODECS), "surrogatepass")
+    if draw(HOW_MANY):
         return data
-    start, length = draw(st.integers(0, len(data))), draw(st.integers(0, 40))
-    return data[:start] + draw(st.one_of(st.sampled_from(RAW), st.binary(max_size=4))) + data[start + length :]
+    start, length = draw(PICKS)[0] % (len(data) + 1), draw(PICKS)[0] % 40
+    return data[:start] + draw(ANY_RAW) + data[start + length :]
 
 
 def _change(document: Any, draw: st.DrawFn) -> None:
     """Goes down into the document at random, and changes one value, or one key."""
-    while True:
+    for pick in draw(PICKS):
         keys: list[Any] = list(document) if isinstance(document, dict) else list(range(len(document)))
         if not keys:
             return
-        key = draw(st.sampled_from(keys))
-        if isinstance(document[key], (dict, list)) and document[key] and draw(st.integers(0, 3)):
+        key = keys[pick % len(keys)]
+        if isinstance(document[key], (dict, list)) and document[key] and pick // 100 % 4:
             document = document[key]
             continue
-        match draw(st.integers(0, 5)):
+        match pick // 400 % 6:
             case 0:
                 del document[key]
             case 1 if isinstance(document, dict):
-                document[draw(st.sampled_from(["path", "link", "x", "", "\ud800", "former", "backup"]))] = document[key]
+                document[draw(OTHER_KEYS)] = document[key]
             case 1:
                 document.append(document[key])
             case _:
-                document[key] = deepcopy(draw(st.one_of(st.sampled_from(VALUES), json_values)))
+                document[key] = deepcopy(draw(ANY_VALUE))
         return
 
 
