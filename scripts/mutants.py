@@ -75,7 +75,9 @@ def main() -> int:
         subprocess.run([sys.executable, "-c", GENERATE], check=True, stdout=subprocess.DEVNULL)
     files = {path: mutants(path) for path in sorted(changed_files(options.paths))}
     draw(files, options.sample) if not options.again else forget(files)
-    subprocess.run([str(Path(sys.executable).with_name("mutmut")), "run", "--max-children", "2"], check=True)
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "scripts")}  # for mutants_plugin.py
+    mutmut = str(Path(sys.executable).with_name("mutmut"))
+    subprocess.run([mutmut, "run", "--max-children", "2"], check=True, env=environment)
     lines, bad = report(files)
     print("\n".join(lines))
     if not options.paths:

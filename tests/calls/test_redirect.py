@@ -98,6 +98,9 @@ CALLS = [
         "torch.isin(\n    assume_unique=True, invert=False,\n    elements=a, test_elements=b)",
         "isin_mps_friendly(\n    elements=a, test_elements=b)",
     ),
+    ("torch.isin(a, b, invert=self\n.no)", "isin_mps_friendly(a, b).ne(self\n.no)"),
+    ("torch.isin(\n\ta,\n\tb,\n\tassume_unique=True,\t\n)", "isin_mps_friendly(\n\ta,\n\tb,\n)"),
+    ("torch.isin(\n    a,\n    b,\n    invert=no, \n)", "isin_mps_friendly(\n    a,\n    b,\n).ne(no)"),
     ("torch.isin(a,\n    b, # torch.isin\n)", "isin_mps_friendly(a,\n    b, # torch.isin\n)"),
     (
         'f"torch.isin {torch.isin(a, b):>{torch.isin(c, d)}} torch.isin(a, b)"',
@@ -112,11 +115,13 @@ CALLS = [
 ]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"], ids=repr)
 @pytest.mark.parametrize(("call", "expected"), CALLS)
-def test_a_call_becomes(call: str, expected: str) -> None:
+def test_a_call_becomes(call: str, expected: str, end: str) -> None:
     head = "import torch\n\nfrom ...utils import logging\n"
     ours = head.replace("from ...", IMPORT + "from ...")
-    check_redirected(f"{head}\n\nx = {call}  # torch.isin\n", f"{ours}\n\nx = {expected}  # torch.isin\n")
+    before, after = f"{head}\n\nx = {call}  # torch.isin\n", f"{ours}\n\nx = {expected}  # torch.isin\n"
+    check_redirected(before.replace("\n", end), after.replace("\n", end))
 
 
 HEAD = "import torch\n"
@@ -159,6 +164,7 @@ NOT_IT = {
     "a local name": "def f():\n    torch = g()\n    return torch.isin(a, b)\n",
     "a loop's": "x = [torch.isin(a, b) for torch in y]\n",
     "an argument's": "x = f(isin=a)\n",
+    "another package's beside the package as a value": "import numpy as np\nf(torch)\nx = np.isin(a, b)\n",
     "what is assigned to its name": "def isin(a, b):\n    return isin(b, a)\n",
 }
 
@@ -166,6 +172,11 @@ NOT_IT = {
 @pytest.mark.parametrize("text", NOT_IT.values(), ids=NOT_IT)
 def test_what_is_not_a_call_of_it_stays(text: str) -> None:
     check_noop(HEAD + text)
+
+
+@pytest.mark.parametrize("text", ["x = torch.isin(a, b)\n", "from math import *\nx = isin(a, b)\n"])
+def test_a_name_from_nowhere_is_not_it(text: str) -> None:
+    check_noop(text)
 
 
 STRANGE = {
@@ -202,6 +213,24 @@ STRANGE = {
     "x = getattr(torch, 'isin')(a, b)\n": "line 2 may call torch.isin by way of a variable",
     "del torch\nx = torch.isin(a, b)\n": "line 3 calls what may be torch.isin or something else",
     "class A:\n    x = torch.isin(a, b)\n    torch = 1\n": "line 3 calls what may be torch.isin or something else",
+    "x = [(t := torch) for y in z]\nw = t.isin(a, b)\n": "line 3 calls what may be torch.isin or something else",
+    "def f():\n    if (t := torch): pass\nx = t.isin(a, b)\n": "line 4 may call torch.isin by way of a variable",
+    "def f():\n    import torch\n    def g():\n        nonlocal torch\n        torch = 1\n    torch.isin(a, b)\n": (
+        "line 7 calls what may be torch.isin or something else"
+    ),
+    "def f():\n    import torch\n    def g():\n        def h():\n            nonlocal torch\n            torch = 1\n"
+    "    torch.isin(a, b)\n": "line 8 calls what may be torch.isin or something else",
+    "def f(torch):\n    def g():\n        global torch\n        torch = 1\nx = torch.isin(a, b)\n": (
+        "line 6 calls what may be torch.isin or something else"
+    ),
+    "match a:\n    case {'k': v, **torch}: pass\nx = torch.isin(a, b)\n": (
+        "line 4 calls what may be torch.isin or something else"
+    ),
+    "match a:\n    case {'k': torch}: pass\nx = torch.isin(a, b)\n": (
+        "line 4 calls what may be torch.isin or something else"
+    ),
+    f"x = torch.isin(a, b, invert={'y' * 36}(z))\n": f"line 2 calls torch.isin with invert={'y' * 36}(z)",
+    f"x = torch.isin(a, b, invert={'y' * 37}(z))\n": "line 2 calls torch.isin with invert=...",
     "match a:\n    case torch: torch.isin(a, b)\n": "line 3 calls what may be torch.isin or something else",
 }
 
@@ -216,6 +245,7 @@ def test_what_cannot_be_redirected_is_told_of_with_its_line(text: str, told: str
     [
         ("from torch import *\nx = isin(a, b)\n", "line 2 calls what may be torch.isin or something else"),
         ("from .compat import torch\nx = torch.isin(a, b)\n", "line 2 calls what may be torch.isin or something else"),
+        ("from .compat import *\nx = torch.isin(a, b)\n", "line 2 calls what may be torch.isin or something else"),
         ("from torch import isin\n__all__ = ['isin']\n", "line 2 exports torch.isin"),
         ("from . import utils\nx = utils.torch.isin(a, b)\n", "line 2 calls what may be torch.isin or something else"),
     ],
@@ -225,8 +255,9 @@ def test_what_comes_from_elsewhere_is_told_of(text: str, told: str) -> None:
 
 
 def test_other_calls_of_the_file_are_redirected_beside_a_strange_use() -> None:
-    result = rewritten(f"{HEAD}f = torch.isin\nx = torch.isin(a, b)\n")
-    assert result == f"{OURS}f = torch.isin\nx = isin_mps_friendly(a, b)\n"
+    for strange in ("f = torch.isin\n", "f = torch.isin(a, b, invert=None)\n", "f = torch.isin(a, b, invert=f(x))\n"):
+        result = rewritten(f"{HEAD}{strange}x = torch.isin(a, b)\n")
+        assert result == f"{OURS}{strange}x = isin_mps_friendly(a, b)\n"
 
 
 PLACES = {
@@ -372,6 +403,8 @@ REFUSED = {
     "'''Doc.'''; import torch; x = torch.isin(a, b)\n": "leaves the docstring at the top",
     "try:\n    import torch as t\nexcept ImportError:\n    t = None\ndef f(c):\n    if c:\n        import torch\n"
     "        return torch.isin(a, b)\n    return t.isin(a, b)\n": "in scopes that are inside of each other",
+    "try:\n    import torch as t\nexcept ImportError:\n    t = None\ndef f(c):\n    def g():\n        import torch\n"
+    "        return torch.isin(a, b)\n    return t.isin(a, b)\n": "imported in scopes that are inside of each other",
     f"import torch\nx = torch.isin(a, b)\ny = {' and '.join('1' * 9000)}\n": "nested more than 1000 levels deep",
     "if have: import torch; x = torch.isin(a, b)\n": "a call stands on one line with the import that it goes by",
     "from __future__ import annotations; import torch; x = torch.isin(a, b)\n": "must occur at the beginning",

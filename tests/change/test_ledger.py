@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from patcher import __version__
 from patcher.change import ledger
 from patcher.change.ledger import Entry, Ledger, Record
 from patcher.errors import PatcherError
@@ -36,12 +38,85 @@ def refusal(data: bytes) -> str:
     with pytest.raises(PatcherError) as caught:
         ledger.decode(data, "state.json")
     assert "\n" not in caught.value.message + caught.value.hint
+    assert caught.value.message.startswith("state.json ")
+    assert caught.value.hint
     return caught.value.code
 
 
-@pytest.mark.parametrize("written", [FULL, Ledger(files=(ENTRY,), record=None)])
+OTHER = replace(ENTRY, path="transformers/modeling_utils.py", patches=("a", "b"), before="d" * 64)
+
+
+@pytest.mark.parametrize(
+    "written", [FULL, Ledger(files=(ENTRY,), record=None), Ledger(files=(OTHER, ENTRY), record=RECORD)]
+)
 def test_what_is_written_is_read_again(written: Ledger) -> None:
     assert ledger.decode(ledger.encode(written), "") == written
+
+
+ENDS: list[dict[str, Any]] = [
+    {"mode": 0},
+    {"mode": 0o7777},
+    {"mtime_ns": -(2**63)},
+    {"mtime_ns": 2**63 - 1},
+    {"link": None},
+    {"link": "../x"},
+]
+
+
+@pytest.mark.parametrize("given", [*ENDS, {"brought_by": "direct_isin"}, {"former": "e" * 64}])
+def test_every_value_that_a_file_may_have_is_read_again(given: dict[str, Any]) -> None:
+    written = Ledger(files=(replace(ENTRY, **given),), record=RECORD)
+    assert ledger.decode(ledger.encode(written), "") == written
+
+
+@pytest.mark.parametrize("given", [*ENDS, {"rows": ()}])
+def test_every_value_that_record_may_have_is_read_again(given: dict[str, Any]) -> None:
+    written = Ledger(files=(ENTRY,), record=replace(RECORD, **given))
+    assert ledger.decode(ledger.encode(written), "") == written
+
+
+def test_its_form_is_fixed_for_other_versions_read_it() -> None:
+    """A change of this text needs another schema."""
+    assert (
+        ledger.encode(FULL).decode()
+        == f"""\
+{{
+ "schema": 1,
+ "tool": "mps-patcher {__version__}",
+ "files": [
+  {{
+   "path": "transformers/pytorch_utils.py",
+   "patches": [
+    "isin_mps_friendly"
+   ],
+   "before": "{"a" * 64}",
+   "after": "{"b" * 64}",
+   "mode": 416,
+   "mtime_ns": -1,
+   "link": null,
+   "brought_by": null,
+   "former": null,
+   "backup": "{"a" * 64}.orig"
+  }}
+ ],
+ "record": {{
+  "before": "{"c" * 64}",
+  "rows": {{
+   "transformers/pytorch_utils.py": "transformers/pytorch_utils.py,,"
+  }},
+  "mode": 420,
+  "mtime_ns": 1,
+  "link": "x\\udce9"
+ }}
+}}
+"""
+    )
+
+
+def test_what_an_earlier_version_did_not_write_is_not_asked_for() -> None:
+    found = document()
+    del found["files"][0]["brought_by"], found["files"][0]["former"]
+    assert ledger.decode(json.dumps(found).encode(), "") == FULL
 
 
 def test_it_is_small_versioned_and_names_its_backup() -> None:
@@ -89,6 +164,11 @@ def test_a_path_out_of_the_target_is_damaged(path: object) -> None:
         ("mode", True),
         ("mtime_ns", 1.5),
         ("mtime_ns", 2**63),
+        ("mtime_ns", -(2**63) - 1),
+        ("brought_by", ""),
+        ("brought_by", 1),
+        ("former", ""),
+        ("former", "E" * 64),
         ("link", ""),
         ("link", "a\0b"),
         ("link", 1),
@@ -118,6 +198,13 @@ def test_a_wrong_value_is_damaged(key: str, value: object) -> None:
         ("rows", {ENTRY.path: f"{ENTRY.path},,\ud800"}),
         ("mode", None),
         ("link", []),
+        ("rows", {"x": "y\r"}),
+        ("rows", {"x": 1}),
+        ("mode", -1),
+        ("mode", 0o10000),
+        ("mtime_ns", 2**63),
+        ("mtime_ns", -(2**63) - 1),
+        ("link", "a\0b"),
     ],
 )
 def test_a_wrong_value_about_record_is_damaged(key: str, value: object) -> None:

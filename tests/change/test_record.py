@@ -88,6 +88,24 @@ def test_a_quote_that_is_never_closed_takes_no_long_time() -> None:
     assert time.process_time() - start < 20
 
 
+def test_our_rows_stand_before_the_first_file_of_ours() -> None:
+    """So a last line without a line end stays the last one."""
+    ours = "".join(f"{record.row(path, data)}\n" for path, data in ADDED.items())
+    assert follow(f"a.py,,\n{OLD}\nz.py,,\n".encode()).decode() == f"a.py,,\n{ours}{NEW}\nz.py,,\n"
+    assert follow(f"a.py,,\n{OLD}".encode()).decode() == f"a.py,,\n{ours}{NEW}"
+    assert follow(b"a.py,,\nz.py,,\n").decode() == f"{ours}a.py,,\nz.py,,\n"
+
+
+def test_of_several_rows_of_a_file_the_first_follows() -> None:
+    assert record.find(f"{OLD}\n{PATH},,\n".encode(), PATH) == OLD
+    assert follow(f"{OLD}\n{PATH},,\n".encode()).decode().endswith(f"{NEW}\n{PATH},,\n")
+
+
+@pytest.mark.parametrize("written", [PATH.replace("/", "\\"), f'"{PATH}"', '"' + PATH.replace("/", "\\") + '"'])
+def test_a_path_is_found_however_it_is_written(written: str) -> None:
+    assert record.find(f"a.py,,\r\n{written},sha256=x,1\r\n".encode(), PATH) == f"{written},sha256=x,1"
+
+
 def test_new_rows_take_the_line_ends_of_their_neighbours() -> None:
     after = follow(f"a.py,,\r\n{OLD}\r\n".encode())
     assert after.count(b"\r\n") == after.count(b"\n") == 4
