@@ -34,6 +34,8 @@ from syscalls import Call, Decision, Ending, Half, Kill, available
 ERRNOS = (errno.ENOSPC, errno.EIO, errno.EACCES, errno.EROFS)
 LASTING = (errno.ENOSPC, errno.EROFS)
 """What does not go away by itself: the way back is barred too."""
+TAKING_SPACE = ("openat", "write", "mkdirat", "symlinkat")
+"""What goes on failing on a full disk, where names can still be removed and exchanged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +61,9 @@ class Point:
             self.call.to,
         ):
             raise Lost(f"{self}: it was {call.name} {call.path} this time")
-        return self.decision if number == self.number or (self.lasting and number > self.number) else None
+        lasts = self.lasting and number > self.number
+        lasts = lasts and (self.decision != errno.ENOSPC or call.name in TAKING_SPACE)
+        return self.decision if number == self.number or lasts else None
 
 
 def points(calls: Sequence[Call]) -> Iterator[Point]:

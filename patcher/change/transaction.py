@@ -139,42 +139,46 @@ def _unproven(place: Place, what: str) -> PatcherError:
 def _put_back(place: Place, scene: Scene, wanted: Wanted, error: BaseException) -> None:
     """Undoes a transaction that failed: first what the ledger held, then the files, last what was not there before.
 
-    Where an installer was at work meanwhile, the target is what that made of it: what is left of ours goes.
+    Where an installer was at work meanwhile, the target is what that made of it: what is left of ours goes. Any other
+    failure ends this, for without the ledger's back-ups no file may become a patched one again, and as long as a file
+    is patched its back-up stays.
     """
-    theirs = _theirs(place, scene, wanted)
-    failed: list[PatcherError] = []
-    if scene.ours and not theirs:
-        with _going_on(failed):
-            _lay(place, tuple(scene.ours.items()))
-    parts = {part.path: part for part in scene.parts}
-    for path, image in wanted.sources:
-        with _going_on(failed):
-            if _mine(place.look(path), image, parts[path].source) and not (theirs and parts[path].entry):
-                with suppress(PatcherError):  # the source matters more
-                    _clear(place, [path])
-                _return(place.home(path), path.name, image, parts[path].source)
-    with _going_on(failed):
-        if scene.record and wanted.record and _mine(place.dist_info.look(RECORD), wanted.record, scene.record):
-            _return(place.dist_info, RECORD, wanted.record, scene.record)
-    theirs = theirs or _theirs(place, scene, wanted)  # it may have come only now
-    with _going_on(failed):
-        _sweep(place, scene, set() if theirs else set(scene.ours))
-    if theirs:
-        with _going_on(failed):
-            _leave(place, scene)
-    if failed and not theirs:
+    try:
+        _restore(place, scene, wanted)
+    except PatcherError as second:
         code = error.code if isinstance(error, PatcherError) else "put-back-failed"
-        message = f"{error} Putting everything back failed too: {failed[0].message}"
+        message = f"{error} Putting everything back failed too: {second.message}"
         raise PatcherError(code, message, "Remove the cause, then run apply or revert: both repair this.") from error
 
 
+def _restore(place: Place, scene: Scene, wanted: Wanted) -> None:
+    theirs = _theirs(place, scene, wanted)
+    if scene.ours and not theirs:
+        _lay(place, tuple(scene.ours.items()))
+    parts = {part.path: part for part in scene.parts}
+    for path, image in wanted.sources:
+        if _mine(place.look(path), image, parts[path].source) and not (theirs and parts[path].entry):
+            with suppress(PatcherError):  # the source matters more
+                _clear(place, [path])
+            with _yielding():
+                _return(place.home(path), path.name, image, parts[path].source)
+    if scene.record and wanted.record and _mine(place.dist_info.look(RECORD), wanted.record, scene.record):
+        with _yielding():
+            _return(place.dist_info, RECORD, wanted.record, scene.record)
+    theirs = theirs or _theirs(place, scene, wanted)  # it may have come only now
+    _sweep(place, scene, set() if theirs else set(scene.ours))
+    if theirs:
+        _leave(place, scene)
+
+
 @contextmanager
-def _going_on(failed: list[PatcherError]) -> Iterator[None]:
-    """A failure of one step keeps nobody from the next."""
+def _yielding() -> Iterator[None]:
+    """What somebody else wrote or removed at the last instant is theirs, and no failure."""
     try:
         yield
     except PatcherError as error:
-        failed.append(error)
+        if error.code != "target-changed":
+            raise
 
 
 def _theirs(place: Place, scene: Scene, wanted: Wanted) -> bool:
