@@ -19,10 +19,15 @@ help:
 	@echo 'make test-seed   run the tests on the pair of the first bug report: torch 2.1.0 + transformers 4.45.1'
 	@echo 'make test-races  sixteen processes on one target for a minute, pip and uv in the midst; writes docs/reliability.md'
 	@echo 'make test-compatibility  compare docs/compatibility.md with fresh runs (RELEASES=all or some; else a sample)'
+	@echo 'make test-fuzz           more than 100,000 hostile inputs, counted in docs/reliability.md (ARGS=... for another seed)'
 	@echo 'make compatibility       run every release anew and write docs/compatibility.md (RELEASES=... only these)'
+	@echo 'make test-faults kill and fail apply and revert at every system call that changes a file; replay losses of power'
+	@echo 'make test-races  sixteen processes and installers on one target for a minute'
 	@echo 'make demo        find, patch, prove and revert a real transformers 4.45.1 in a throwaway environment'
+	@echo 'make benchmark   how long the commands take, beside python -c pass'
 	@echo 'make lint        ruff and mypy'
 	@echo 'make coverage    run the tests of .venv and show the branches that they miss'
+	@echo 'make mutants     break the code in small places and see whether the tests tell (ONLY=... these files or folders)'
 	@echo 'make clean       remove .venv and what the tools left'
 	@echo
 	@echo 'PYTHON=...       the Python (3.10 or newer) to set up with; now: $(PYTHON)'
@@ -56,9 +61,22 @@ test-races: $(READY)
 test-compatibility: $(READY)
 	@$(PY) scripts/compatibility.py --check $(RELEASES)
 
+.PHONY: test-faults
+test-faults: $(READY)
+	$(PY) scripts/faults.py
+	$(PY) scripts/power.py
+
+.PHONY: test-fuzz
+test-fuzz: $(READY)
+	@PYTHONPATH=tests/fuzz $(PY) scripts/fuzz.py $(ARGS)
+
 .PHONY: compatibility
 compatibility: $(READY)
 	@$(PY) scripts/compatibility.py $(RELEASES)
+
+.PHONY: benchmark
+benchmark: $(READY)
+	@$(PY) benchmarks/startup.py $(ARGS)
 
 .PHONY: demo
 demo: $(READY)
@@ -75,6 +93,10 @@ lint: $(READY)
 .PHONY: coverage
 coverage: $(READY)
 	$(PY) -m pytest --cov --cov-report=term-missing $(ARGS)
+
+.PHONY: mutants
+mutants: $(READY)
+	@$(PY) scripts/mutants.py $(ONLY)
 
 .PHONY: clean
 clean:

@@ -5,13 +5,13 @@ The text carries ANSI colours; whoever prints it strips them where they are not 
 
 from __future__ import annotations
 
-import os
 import shlex
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from patcher.change.diff import escaped
 from patcher.document import one_line
 from patcher.errors import PatcherError
 from patcher.model import Check, Device, NotFound, Result, State, Target
@@ -148,12 +148,7 @@ def _quoted(word: str) -> str:
     """The word as a shell reads it; one that is not printable in the `$'...'` of bash and zsh, as octal bytes."""
     if word.isprintable():
         return shlex.quote(word)
-    plain = (char if char.isprintable() and char not in "\\'" else _octal(char) for char in word)
-    return f"$'{''.join(plain)}'"
-
-
-def _octal(char: str) -> str:
-    return "".join(f"\\{byte:03o}" for byte in os.fsencode(char))
+    return "$'" + escaped(word, special="\\'") + "'"
 
 
 def _follower(command: str, result: Result) -> tuple[str, ...] | None:

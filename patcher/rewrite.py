@@ -12,13 +12,16 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeGuard
+from typing import TYPE_CHECKING, TypeGuard
 
 from patcher import __version__
 from patcher.body import alike, bindings, body_digest, parse, require_shallow, shape
 from patcher.errors import PatcherError
 from patcher.model import FunctionPatch, State
 from patcher.source import lines, read
+
+if TYPE_CHECKING:
+    import libcst
 
 BANNER = "# mps-patcher "
 """Every comment line that we put above a function begins so."""
@@ -164,7 +167,7 @@ def _recognise_body(function: ast.FunctionDef, patch: FunctionPatch) -> Recognit
         digest = body_digest(function)
     except (RecursionError, ValueError):
         return _modified(f"{patch.function} has a body that is too deep, or holds a number too long, to be compared")
-    if digest == body_digest(_replacement(patch)):
+    if digest == _our_digest(patch):
         return Recognition(state=State.PATCHED, body=None, detail=f"{patch.function} has our body")
     for former in patch.former:
         if digest == former.digest:
@@ -191,6 +194,11 @@ def _replacement(patch: FunctionPatch) -> ast.FunctionDef:
     module = parse(patch.replacement.read_bytes())
     (function,) = (node for node in module.body if isinstance(node, ast.FunctionDef) and node.name == patch.function)
     return function
+
+
+@lru_cache(maxsize=8)
+def _our_digest(patch: FunctionPatch) -> str:
+    return body_digest(_replacement(patch))
 
 
 def _only_function(tree: ast.Module, patch: FunctionPatch) -> ast.FunctionDef | None:
@@ -235,15 +243,26 @@ def _with_our_body(text: str, patch: FunctionPatch, end: str) -> str:
     if module.code != text or len(module.body) != 1 or not isinstance(old := module.body[0], libcst.FunctionDef):
         raise ValueError("it does not give the function back as it is")
     end = module.default_newline if text.endswith(("\r", "\n")) or "\n" in text else end
-    # The docstring's own line ends are characters of a string, which libcst leaves alone: parse it with the target's
-    ours = "".join(line + end for line in patch.replacement.read_text("ascii").splitlines())
-    donors = [node for node in libcst.parse_module(ours).body if isinstance(node, libcst.FunctionDef)]
-    (body,) = (node.body for node in donors if node.name.value == patch.function)
+    body = _our_body(patch, end)
     if isinstance(old.body, libcst.IndentedBlock):
         body = body.with_changes(header=old.body.header)
     changed = module.with_changes(body=[old.with_changes(body=body)], default_newline=end)
     banner = _banner(patch, "put another body into this function, one that is right on MPS")
     return "".join(line + end for line in banner) + changed.code
+
+
+@lru_cache(maxsize=8)
+def _our_body(patch: FunctionPatch, end: str) -> libcst.BaseSuite:
+    """The replacement's body for libcst.
+
+    The docstring's own line ends are characters of a string, which libcst leaves alone: it is parsed with the target's.
+    """
+    import libcst
+
+    text = "".join(line + end for line in patch.replacement.read_text("ascii").splitlines())
+    donors = [node for node in libcst.parse_module(text).body if isinstance(node, libcst.FunctionDef)]
+    (body,) = (node.body for node in donors if node.name.value == patch.function)
+    return body
 
 
 def _banner(patch: FunctionPatch, deed: str) -> tuple[str, str]:

@@ -29,7 +29,7 @@ from pathlib import Path
 
 import reliability
 from ground import RELEASES, VERBS, Ground, Lost, recorded, repaired, same, stand, unpacked, whole
-from syscalls import AVAILABLE, Call, Decision, Ending, Half, Kill
+from syscalls import Call, Decision, Ending, Half, Kill, available
 
 ERRNOS = (errno.ENOSPC, errno.EIO, errno.EACCES, errno.EROFS)
 LASTING = (errno.ENOSPC, errno.EROFS)
@@ -145,8 +145,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every Nth run; nothing is written down")
     every = parser.parse_args().every
-    if not AVAILABLE:
-        sys.exit("error: system calls can be held on Linux on x86-64 only")
+    if not available():
+        sys.exit("error: system calls cannot be held here: that needs Linux on x86-64, and no sandbox that forbids it")
     rows = lane(every)
     if every == 1:
         reliability.write("faults", rows)

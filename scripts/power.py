@@ -23,7 +23,7 @@ from pathlib import Path
 
 import reliability
 from ground import RELEASES, VERBS, Ground, Lost, recorded, repaired, stand, unpacked, whole
-from syscalls import AVAILABLE, Call
+from syscalls import Call, available
 
 MARK = "/."
 
@@ -220,8 +220,8 @@ def looked_at(ground: Ground, what: str, state: dict[str, Content | None], ended
 
 def main() -> None:
     """Runs the lane."""
-    if not AVAILABLE:
-        sys.exit("error: system calls can be recorded on Linux on x86-64 only")
+    if not available():
+        sys.exit("error: system calls cannot be held here: that needs Linux on x86-64, and no sandbox that forbids it")
     rows = ["| command | prefixes | states that a disk may be left in |", "|---|---|---|"]
     for patch in RELEASES:
         with tempfile.TemporaryDirectory(prefix="mps-patcher-power-") as folder:

@@ -19,6 +19,7 @@ import struct
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 # Number, which argument names the folder (a descriptor), the path, an open file: from asm/unistd_64.h
@@ -61,9 +62,6 @@ _ALLOW, _NOTIFY, _KILL_PROCESS = 0x7FFF0000, 0x7FC00000, 0x80000000
 _RECEIVE, _SEND, _CONTINUE = 0xC0502100, 0xC0182101, 1
 _CHANGING = os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_RDWR
 _SECCOMP, _NO_NEW_PRIVILEGES = 317, 38
-
-AVAILABLE = sys.platform == "linux" and platform.machine() == "x86_64"
-"""Whether system calls can be held here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +111,17 @@ class Unknown(Exception):
     """The process changes files by a call that is not understood here."""
 
 
+@cache
+def available() -> bool:
+    """Whether system calls can be held here: on Linux on x86-64, where no sandbox forbids it."""
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        return False
+    try:
+        return held(lambda: 0, lambda *_: None).status == 0
+    except OSError:
+        return False
+
+
 def held(work: Callable[[], int] | list[str], judge: Judge, *, environ: dict[str, str] | None = None) -> Ending:
     """Runs a command, or a function in a fork of this process, and has `judge` decide about each call.
 
@@ -127,11 +136,13 @@ def held(work: Callable[[], int] | list[str], judge: Judge, *, environ: dict[str
     its.close()
     calls: list[Call] = []
     try:
-        _, (listener,), *_ = socket.recv_fds(mine, 1, 1)
+        _, listeners, *_ = socket.recv_fds(mine, 1, 1)
+        if not listeners:
+            raise OSError(errno.ENOSYS, "no system call can be held here")
         try:
-            _serve(listener, judge, calls)
+            _serve(listeners[0], judge, calls)
         finally:
-            os.close(listener)
+            os.close(listeners[0])
     except BaseException:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from patcher import __version__
+from patcher import __version__, rewrite
 from patcher.errors import PatcherError
 from patcher.model import State
 from patcher.rewrite import add, recognise, transplant
@@ -555,6 +555,15 @@ def test_a_function_that_libcst_does_not_read_as_python_does_is_refused(parts_a:
 def test_libcst_need_not_read_the_rest(more: bytes, parts_a: Parts) -> None:
     above, function, below = parts_a
     check_transformed(above, function, below + more)
+
+
+def test_a_rewrite_that_would_change_how_the_rest_is_read_is_refused(
+    parts_a: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = rewrite._rewritten
+    monkeypatch.setattr(rewrite, "_rewritten", lambda *given: b"extra = 1\n" + made(*given))
+    refusal = check_refused(b"".join(parts_a), "unsafe-rewrite")
+    assert "the rest of the file would not be read as it was" in refusal.message
 
 
 def test_bytes_that_are_no_utf_8_are_refused(parts_a: Parts) -> None:

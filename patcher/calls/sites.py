@@ -82,7 +82,8 @@ def find(source: bytes, patch: CallsPatch) -> Sites:
 
 def mention(patch: CallsPatch) -> bytes:
     """What every file holds that the patch may be about, as a regular expression: a call, or a branch, names it."""
-    return rb"\b%s\b" % patch.callee.rpartition(".")[2].encode()
+    name = patch.callee.rpartition(".")[2].encode()
+    return rb"%s\b(?<=\b%s)" % (name, name)  # begun with the name itself, it is found ten times as fast
 
 
 def marker(patch: CallsPatch) -> str:

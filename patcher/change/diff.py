@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import difflib
+import os
 
 
 def unified(name: str, before: bytes, after: bytes) -> str:
     """The diff of the file `name`; bytes that are no UTF-8 are shown as replacements. Empty where nothing changes."""
-    lines = difflib.unified_diff(_lines(before), _lines(after), f"a/{name}", f"b/{name}")
+    lines = difflib.unified_diff(_lines(before), _lines(after), _named(f"a/{name}"), _named(f"b/{name}"))
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
+
+
+def escaped(text: str, special: str) -> str:
+    """The text with what is not printable in it, and the `special` characters, as octal bytes, as C has them."""
+    plain = (char if char.isprintable() and char not in special else _octal(char) for char in text)
+    return "".join(plain)
+
+
+def _octal(char: str) -> str:
+    return "".join(f"\\{byte:03o}" for byte in os.fsencode(char))
+
+
+def _named(name: str) -> str:
+    """The name as git writes it in a diff: in quotes where it holds what would not stay one printable line."""
+    quoted = escaped(name, special='\\"')
+    return name if quoted == name else f'"{quoted}"'
 
 
 def _lines(data: bytes) -> list[str]:

@@ -178,7 +178,8 @@ class Folder:
     def remove(self, name: str) -> None:
         """Removes the file or link `name`; nothing happens where there is none."""
         with explained(self.path / name), suppress(FileNotFoundError):
-            os.unlink(name, dir_fd=self.fd)
+            if self.has(name):  # a read-only file system refuses to remove even what is not there
+                os.unlink(name, dir_fd=self.fd)
 
     def make(self, name: str) -> Folder:
         """The folder `name` in this one, made with this one's owner and mode if it is not there.
@@ -206,7 +207,8 @@ class Folder:
         """Removes the folder `name` if it is empty; what others put there stays."""
         with explained(self.path / name), suppress(FileNotFoundError):
             try:
-                os.rmdir(name, dir_fd=self.fd)
+                if self.has(name):
+                    os.rmdir(name, dir_fd=self.fd)
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise

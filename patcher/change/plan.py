@@ -172,6 +172,7 @@ def _original(place: Place, part: Part) -> Image:
         gid=part.source.gid,
         mtime_ns=part.entry.mtime_ns,
         link=link if linked else None,
+        attributes=part.source.attributes,
     )
 
 

@@ -13,8 +13,9 @@ def row(path: str, data: bytes) -> str:
     """The row of a file with this content, without a line end: its path, `sha256=` and its size."""
     named = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
     written = io.StringIO()
-    csv.writer(written, lineterminator="").writerow((path, f"sha256={named}", len(data)))
-    return written.getvalue()
+    end = "\r\n"  # csv quotes what holds a character of the line end, and a path must stay in one row
+    csv.writer(written, lineterminator=end).writerow((path, f"sha256={named}", len(data)))
+    return written.getvalue().removesuffix(end)
 
 
 def find(record: bytes, path: str) -> str | None:
@@ -96,4 +97,5 @@ def _split(raw: str) -> tuple[str, str]:
 
 
 def _end(raw: str) -> str:
-    return _split(raw)[1] or "\n"
+    """How a row ends; a row that is quoted up to the end of the file may hold ends of lines before that."""
+    return next((end for end in ("\r\n", "\r", "\n") if raw.endswith(end)), "\n")

@@ -179,11 +179,21 @@ def _part(
         path=path,
         source=source,
         sha=digest(source.data),
-        finding=find(source.data, path, patch),
+        finding=_finding(source.data, path, patch, entry),
         entry=entry,
         backup=sound,
         listed=listed is not None and record.find(listed.data, str(path)) == record.row(str(path), source.data),
     )
+
+
+def _finding(source: bytes, path: PurePosixPath, patch: Patch, entry: Entry | None) -> Finding:
+    """What the file says; one of ours that Python cannot read any more was edited, and can be put back by force."""
+    try:
+        return find(source, path, patch)
+    except PatcherError as error:
+        if entry is None:
+            raise
+        return Finding(state=State.MODIFIED, complete=False, detail=error.message.rstrip("."))
 
 
 def _matters(part: Part, patch: Patch) -> bool:
@@ -193,7 +203,9 @@ def _matters(part: Part, patch: Patch) -> bool:
 def _elsewhere(place: Place, patch: Patch, parts: tuple[Part, ...]) -> PurePosixPath | None:
     if isinstance(patch, CallsPatch) or (parts and parts[0].finding.state is not State.ABSENT):
         return None
-    pattern = rb"(?m)^(async )?(def|class) %s\b" % patch.function.encode()
+    name = patch.function.encode()
+    behind = b"|".join(rb"(?<=^%s %s)" % (word, name) for word in (b"def", b"class", b"async def"))
+    pattern = rb"(?m)%s\b(?:%s)" % (name, behind)  # begun with the name itself, it is found ten times as fast
     return next(iter(place.mentioning(patch.file.parts[0], pattern)), None)
 
 

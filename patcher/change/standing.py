@@ -43,7 +43,7 @@ def _state_file(
         return scene.state_file  # what RECORD was like before us is known best from the first time
     like = scene.state_file or sources[0][1]
     known = Ledger(files=entries, record=_as_found(scene, former, entries))
-    return replace(like, data=ledger.encode(known), mode=like.mode & 0o666, mtime_ns=None, link=None)
+    return replace(like, data=ledger.encode(known), mode=like.mode & 0o777, mtime_ns=None, link=None)
 
 
 def _backups(scene: Scene, entries: Sequence[Entry], sources: dict[PurePosixPath, Image]) -> dict[str, Image]:
@@ -106,10 +106,5 @@ def _former_record(place: Place, scene: Scene) -> Image | None:
     if before is None or digest(data) != before.before:
         return replace(scene.record, data=data, link=None, mtime_ns=None)
     linked = before.link is not None and place.dist_info.beyond(before.link) == data
-    return replace(
-        scene.record,
-        data=data,
-        mode=before.mode & 0o777,
-        mtime_ns=before.mtime_ns,
-        link=before.link if linked else None,
-    )
+    link, mode = before.link if linked else None, before.mode & 0o777
+    return replace(scene.record, data=data, mode=mode, mtime_ns=before.mtime_ns, link=link)

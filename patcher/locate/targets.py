@@ -146,7 +146,20 @@ def _meant(user: User) -> Target | NotFound:
     if meant is None:
         error = distribution.absent("to look for: no Python environment is active or on PATH")
         return NotFound(python=None, site_packages=None, error=error)
+    if meant.environment and os.geteuid() == 0:
+        return _from_venv(meant.environment, meant.python, user, meant.reason)
     return _from_python(meant.python, user, meant.reason)
+
+
+def _from_venv(environment: Path, python: Path, user: User, reason: str) -> Target | NotFound:
+    """What root is told of an environment that lies above the current folder, which may be anybody's."""
+    folders = sorted(environment.glob("lib/python*/site-packages"))
+    strange = [folder for folder in folders if trust.stranger(python, folder)]
+    if (folders and not strange) or not os.path.lexists(python):
+        return _from_python(python, user, reason)
+    if strange:
+        return _from_walk(strange[0], user, reason)
+    return _not_found(distribution.absent(f"in {environment}"), reason, environment)
 
 
 def _target(installed: Distribution, reason: str, python: Path | None = None, answer: Answer | None = None) -> Target:
@@ -181,5 +194,10 @@ def _distinct(found: list[Target | NotFound]) -> tuple[Target | NotFound, ...]:
 def _identity(one: Target | NotFound) -> tuple[str, ...]:
     """What makes two findings the same: the folder they really are in and, for refusals, the cause."""
     code = one.error.code if isinstance(one, NotFound) else ""
-    # Never an interpreter's real path: those of many environments are links to one.
-    return (code, os.path.realpath(one.site_packages) if one.site_packages else str(one.python))
+    if one.site_packages is None:
+        return (code, str(one.python))  # never its real path: those of many environments are links to one
+    try:
+        found = one.site_packages.stat()
+    except OSError:
+        return (code, os.path.realpath(one.site_packages))
+    return (code, str(found.st_dev), str(found.st_ino))  # a path has more than one spelling where case does not count

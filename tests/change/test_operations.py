@@ -185,6 +185,24 @@ def test_a_copy_is_not_kept_by_a_run_that_fails(it: Any, monkeypatch: pytest.Mon
     assert it.snapshot() == before
 
 
+@pytest.mark.parametrize("text", [b"def isin_mps_friendly(:\n", b"\0", b"# coding: nonsense\n", b"\xff"])
+def test_a_patched_file_that_is_no_python_any_more_can_be_put_back_by_force(it: Any, text: bytes) -> None:
+    original = it.snapshot()
+    it.apply()
+    it.source.write_bytes(text)
+    before = it.snapshot()
+    assert (it.status().state, it.status().error) == (State.MODIFIED, None)
+    for refused in (it.revert(), it.apply()):
+        assert (refused.error.code, refused.changed) == ("edited-file", False)
+    assert it.apply(force=True).error.code == "unparsable-source"
+    assert it.snapshot() == before
+    assert it.revert(force=True).state is State.UNPATCHED
+    (kept,) = it.source.parent.glob("*.kept-*")
+    assert kept.read_bytes() == text
+    kept.unlink()
+    assert it.snapshot() == original
+
+
 def test_our_body_edited_is_refused_and_force_keeps_both(it: Any) -> None:
     pristine = it.source.read_bytes()
     it.apply()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import time
 
 import pytest
 from hypothesis import given
@@ -37,6 +38,13 @@ def test_a_path_with_a_comma_is_quoted() -> None:
     assert record.find(written.encode(), 'a,"b".py') == written
 
 
+@pytest.mark.parametrize("path", ["two\nlines.py", "a\rreturn.py", "both\r\n.py"])
+def test_a_path_with_a_line_end_is_one_row(path: str) -> None:
+    written = record.row(path, b"")
+    assert [row[0] for row in csv.reader(io.StringIO(written + "\n", newline=""))] == [path]
+    assert record.find(b"a.py,,\n" + written.encode() + b"\nb.py,,\n", path) == written
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -50,6 +58,7 @@ def test_a_path_with_a_comma_is_quoted() -> None:
         f"caf\udce9.py,,\n{OLD}\n",
         f'{OLD}\nopen "quote.py,,\n',
         f'"{"long" * 50_000}",,\n{OLD}\n',
+        f'{OLD}\n"never closed,,\n\n',
     ],
 )
 def test_the_row_follows_and_comes_back_byte_for_byte(data: str) -> None:
@@ -62,12 +71,21 @@ def test_the_row_follows_and_comes_back_byte_for_byte(data: str) -> None:
     assert restore(after, row) == before
 
 
-@pytest.mark.parametrize("data", [b"", b"a.py,,\n", b"a.py,,\r\n", b"\n"])
+@pytest.mark.parametrize("data", [b"", b"a.py,,\n", b"a.py,,\r\n", b"\n", b'"open,,\n\n'])
 def test_a_file_that_is_not_listed_stays_so(data: bytes) -> None:
     after = follow(data)
     assert record.find(after, PATH) is None
     assert record.find(after, OURS + "state.json") is not None
+    assert follow(after) == after
     assert restore(after, None) == data
+
+
+def test_a_quote_that_is_never_closed_takes_no_long_time() -> None:
+    """Counting its quotes anew with each line took minutes for this one."""
+    data = b'"open,,\n' + b"a.py,,\n" * 300_000
+    start = time.process_time()
+    assert restore(follow(data), None) == data
+    assert time.process_time() - start < 20
 
 
 def test_new_rows_take_the_line_ends_of_their_neighbours() -> None:

@@ -22,7 +22,7 @@ import syscalls
 
 from patcher.model import State
 
-held = pytest.mark.skipif(not syscalls.AVAILABLE, reason="system calls can be held on Linux on x86-64 only")
+held = pytest.mark.skipif(not syscalls.available(), reason="system calls cannot be held here")
 ACL, DEFAULT_ACL = "system.posix_acl_access", "system.posix_acl_default"
 OTHER = 12345
 """A user whom the environment's owner lets in."""
@@ -113,14 +113,14 @@ def test_a_swap_at_any_call_changes_nothing_elsewhere(
     if verb == "revert":
         it.apply()
     base, elsewhere = it.target.site_packages.parents[2], victim.target.site_packages.parents[2]
-    before = [contents(elsewhere), contents(base)]
+    before = contents(elsewhere)
     shutil.copytree(base, tmp_path / "base", symlinks=True)
     shutil.copytree(elsewhere, tmp_path / "elsewhere", symlinks=True)
     command = [verb, "isin_mps_friendly", "--site-packages", str(it.target.site_packages)]
     while reached:
         reached = False
 
-        def judge(at: int, call: syscalls.Call, number: int = number) -> None:
+        def judge(at: int, _: syscalls.Call, number: int = number) -> None:
             nonlocal reached
             if at == number:
                 reached = True
@@ -130,9 +130,7 @@ def test_a_swap_at_any_call_changes_nothing_elsewhere(
         assert "Traceback" not in ending.err
         if reached:
             assert ending.status in (0, 1)
-            now = contents(base if swap is exchange_site else elsewhere)
-            assert {path: facts for path, facts in now.items() if path in before[0]} == before[0], number
-            assert {Path(path).name for path in now.keys() - before[0].keys()} <= set()
+            assert contents(base if swap is exchange_site else elsewhere) == before, number
         for folder, name in ((base, "base"), (elsewhere, "elsewhere")):
             shutil.rmtree(folder)
             shutil.copytree(tmp_path / name, folder, symlinks=True)
@@ -153,7 +151,7 @@ def _facts(path: Path) -> Any:
     return (stat.filemode(found.st_mode), found.st_uid, found.st_gid, data)
 
 
-def test_a_folder_that_was_exchanged_after_it_was_judged_is_refused(env: Callable[..., Any], victim: Any) -> None:
+def test_a_folder_that_was_exchanged_after_it_was_judged_is_refused(env: Callable[..., Any]) -> None:
     seen = env().target.site_packages.stat()
     it = env(identity=(seen.st_dev, seen.st_ino))
     before = it.snapshot()
@@ -183,8 +181,8 @@ def test_an_acl_is_neither_gained_nor_lost(env: Callable[..., Any], own: bool) -
     original = acl(it.source), it.source.stat().st_mode
     assert it.apply().error is None
     assert (acl(it.source), it.source.stat().st_mode) == original
-    for path in (it.record, *it.ours.iterdir()):
-        assert acl(path) == (original[0] if path.suffix == ".orig" else None)
+    assert acl(it.record) is None
+    assert {acl(path) for path in it.ours.iterdir()} == {original[0]}
     (backup,) = it.ours.glob("*.orig")
     assert backup.stat().st_mode == original[1]
     it.source.write_bytes(it.source.read_bytes() + b"# edited\n")

@@ -76,17 +76,28 @@ class Tool:
         **environ: object,
     ) -> Told:
         """The same, but started by another command, which takes it as its last words."""
-        done = subprocess.run(
-            [*start, TOOL, *map(str, words)],
+        done = self._run([*start, TOOL, *map(str, words)], powerless=powerless, cwd=cwd, environ=environ)
+        told = Told(done.returncode, done.stdout.decode(), done.stderr.decode())
+        _hold(told, json_asked="--json" in words)
+        return told
+
+    def raw(self, *words: object) -> bytes:
+        """What a run that succeeds prints, byte for byte, such as a diff."""
+        done = self._run([TOOL, *map(str, words)], powerless=False, cwd=None, environ={})
+        assert (done.returncode, done.stderr) == (0, b"")
+        return done.stdout
+
+    def _run(
+        self, command: list[str | Path], *, powerless: bool, cwd: Path | None, environ: Mapping[str, object]
+    ) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            command,
             capture_output=True,
             env={**self.environ, **{name: str(value) for name, value in environ.items()}},
             cwd=cwd or self.cwd,
             preexec_fn=_drop_all() if powerless and ROOT else None,
             check=False,
         )
-        told = Told(done.returncode, done.stdout.decode(), done.stderr.decode())
-        _hold(told, json_asked="--json" in words)
-        return told
 
     def json(self, *words: object, **options: Any) -> Told:
         """The same with --json."""

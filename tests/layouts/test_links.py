@@ -28,8 +28,11 @@ def shared(site: Path, venv: Callable[..., Path], tmp_path: Path) -> tuple[Path,
     return prefix, linked(own, tmp_path / "the shared one" / "site-packages"), tmp_path / "the shared one/site-packages"
 
 
-@pytest.mark.parametrize("way", ["--python", "VIRTUAL_ENV", "--under", "--under it", "--site-packages"])
-@pytest.mark.parametrize("command", ["status", "apply", "revert", "verify"])
+@pytest.mark.parametrize(
+    ("way", "command"),
+    [(way, "apply") for way in ("--python", "VIRTUAL_ENV", "--under", "--under it", "--site-packages")]
+    + [("--site-packages", command) for command in ("status", "revert", "verify")],
+)
 def test_a_site_packages_that_is_a_link_is_refused(
     tool: Any, tree: Any, shared: tuple[Path, Path, Path], way: str, command: str
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import shlex
 import shutil
@@ -153,3 +154,32 @@ def test_one_install_named_in_two_cases_is_one_target(tool: Any, site: Path) -> 
     other = site.with_name(site.name.upper())
     told = tool.json("status", "isin_mps_friendly", "--site-packages", site, "--site-packages", other)
     assert told.errors == ([None] if other.exists() else [None, "unreadable-folder"])
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "\033[2J", os.fsdecode(b"caf\xe9"), 'a,"b\\', "\u202eÆnne ", "n" * 200])
+def test_a_file_of_any_name_is_patched_shown_and_taken_back(
+    tool: Any, tree: Any, site: Path, tmp_path: Path, name: str
+) -> None:
+    """A module of that name that calls torch.isin: nobody imports it by a statement, but it is Python's."""
+    file = site / "transformers" / f"{name}.py"
+    try:
+        file.write_text("import torch\n\n\ndef f(a, b):\n    return torch.isin(a, b)\n")
+    except OSError:
+        pytest.skip("this file system refuses the name")
+    (record,) = site.glob("transformers-*.dist-info/RECORD")
+    with record.open("a", encoding="utf-8", errors="surrogateescape", newline="") as rows:
+        csv.writer(rows, lineterminator="\n").writerow([f"transformers/{name}.py", "", ""])
+    original, source = tree(site), file.read_bytes()
+    shutil.copytree(site, tmp_path / "copy")
+    diff = tool.raw("apply", "--dry-run", "--diff", "--quiet", "--site-packages", site)
+    assert not [byte for byte in diff if byte < 32 and byte != 10]
+    subprocess.run(["git", "apply", "-"], input=diff, cwd=tmp_path / "copy", check=True)
+    told = tool.json("apply", "--site-packages", site)
+    assert told.states == {"isin_mps_friendly": "patched", "direct_isin": "patched"}
+    assert file.read_bytes() != source
+    assert (tmp_path / "copy" / "transformers" / f"{name}.py").read_bytes() == file.read_bytes()
+    told = tool.json("status", "--site-packages", site)
+    assert told.results[1]["files"][0]["path"] == str(file)
+    assert tool("status", "-v", "--site-packages", site).code == 0
+    assert tool("revert", "--site-packages", site).code == 0
+    assert tree(site) == original

@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 import struct
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -249,6 +250,37 @@ def test_a_name_that_is_too_long_is_told_of(tool: Any) -> None:
         assert told.code == 1
 
 
+READ_ONLY = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && shift && exec "$@"'
+
+
+@pytest.fixture
+def mounted(site: Path) -> tuple[str, ...]:
+    """The start of a command that finds the site-packages on a read-only file system, in a mount space of its own."""
+    start = ("unshare", "--mount", "sh", "-c", READ_ONLY, "sh", str(site))
+    try:
+        subprocess.run([*start, "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("nothing can be mounted here")
+    return start
+
+
+@pytest.mark.parametrize("command", ["apply", "revert"])
+def test_a_read_only_file_system_is_refused_in_one_cause(
+    tool: Any, tree: Any, site: Path, mounted: tuple[str, ...], command: str
+) -> None:
+    if command == "revert":
+        assert tool("apply", "--site-packages", site).code == 0
+    before = tree(site)
+    told = tool.through(mounted, command, "isin_mps_friendly", "--site-packages", site, "--json")
+    assert (told.code, told.error["code"]) == (1, "read-only")
+    assert "Putting everything back failed" not in told.error["message"]
+    assert tree(site) == before
+    state = {"apply": "unpatched", "revert": "patched"}[command]
+    told = tool.through(mounted, "status", "isin_mps_friendly", "--site-packages", site, "--json")
+    assert told.states == {"isin_mps_friendly": state}
+    assert told.code == 0
+
+
 class TestUnder:
     """`--under` as root: what it comes upon may be anybody's."""
 
@@ -313,3 +345,50 @@ class TestUnder:
         give(betraying)
         assert tool("status", "--python", betraying / "bin" / "python").code == 0
         assert (tmp_path / "started").exists()
+
+
+class TestNear:
+    """The nearest `.venv`, as root: it may lie in a folder that anybody may write in, such as /tmp."""
+
+    @pytest.fixture
+    def project(self, site: Path, venv: Callable[..., Path], tmp_path: Path) -> Path:
+        project = tmp_path / "project"
+        project.mkdir()
+        prefix = venv(".venv", site, parent=project)
+        (own,) = prefix.glob("lib/python3.*/site-packages")
+        (own / "mark.pth").write_text(f"import os; os.close(os.open({str(tmp_path / 'started')!r}, os.O_CREAT))\n")
+        return project
+
+    def test_roots_own_is_asked(self, tool: Any, project: Path, tmp_path: Path) -> None:
+        (result,) = tool.json("status", "isin_mps_friendly", cwd=project).results
+        assert result["target"]["python"] == str(project / ".venv" / "bin" / "python")
+        assert (tmp_path / "started").exists()
+
+    @pytest.mark.skipif(not ROOT, reason="only as root")
+    def test_that_of_somebody_else_is_found_and_not_started(self, tool: Any, project: Path, tmp_path: Path) -> None:
+        give(project)
+        told = tool.json("apply", cwd=project)
+        assert (told.code, told.states["isin_mps_friendly"]) == (0, "patched")
+        assert told.results[0]["target"]["python"] is None
+        assert "its interpreter was not started by root" in told.results[0]["target"]["reason"]
+        assert tool("revert", cwd=project).code == 0
+        assert not (tmp_path / "started").exists()
+        assert tool("status", VIRTUAL_ENV=project / ".venv", cwd=project).code == 0
+        assert (tmp_path / "started").exists(), "what the user has activated is what the user means"
+
+    @pytest.mark.skipif(not ROOT, reason="only as root")
+    def test_one_that_is_only_an_interpreter_is_not_started(self, tool: Any, project: Path, tmp_path: Path) -> None:
+        shutil.rmtree(project / ".venv" / "lib")
+        python = project / ".venv" / "bin" / "python"
+        python.unlink()
+        python.write_text(f"#!/bin/sh\n: > '{tmp_path / 'started'}'\n")
+        python.chmod(0o755)
+        told = tool.json("status", cwd=project)
+        assert (told.code, told.error["code"]) == (3, "no-transformers")
+        assert not (tmp_path / "started").exists()
+
+    def test_one_without_an_interpreter_is_told_of(self, tool: Any, project: Path) -> None:
+        for name in ("python", "python3"):
+            (project / ".venv" / "bin" / name).unlink()
+        told = tool.json("status", cwd=project)
+        assert (told.code, told.error["code"]) == (1, "python-not-found")

@@ -222,3 +222,12 @@ def test_a_zip_on_pythonpath(venv: Any, install: Any, look: Any, tmp_path: Path)
     (found,) = look(python=[venv().python], PYTHONPATH=archive)
     assert found.error.code == "in-zip"
     assert str(archive) in found.error.message
+
+
+def test_one_folder_in_two_spellings_is_one_target(install: Any, look: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    """As where upper and lower case do not count, which no path tells; a link further up stands in for that."""
+    folder = install(tmp_path / "lib" / "site-packages")
+    (tmp_path / "LIB").symlink_to(tmp_path / "lib")
+    monkeypatch.setattr(os.path, "realpath", str)
+    (found,) = look(site_packages=[folder, tmp_path / "LIB" / "site-packages"])
+    assert found.site_packages == folder
