@@ -37,8 +37,8 @@ FEW = (
 SECONDS = float(os.environ.get("RACES_SECONDS", "5"))
 SEED = int(os.environ.get("RACES_SEED", time.time_ns() % 10**6))
 CLEAN = (
-    "- after each of them every file was the installed wheel's, or what the ledger says we made of it; after an",
-    "  uninstall no file and no folder of transformers or of ours was there.",
+    "- after each of them every file was the wheel's that was installed last, or what the ledger says we made of it;",
+    "  where transformers was uninstalled, no file and no folder of it or of ours was there.",
 )
 MADE = {"INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json"}
 """What installers add to the dist-info."""

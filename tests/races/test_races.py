@@ -207,7 +207,7 @@ class Race:
 
     def names(self) -> Iterator[str]:
         """The patched files, again and again until it is over."""
-        while not self.over.wait(0.0005):
+        while not self.over.wait(0.002):
             yield from self.ground.contents
 
     def torn(self, data: bytes) -> list[str]:
