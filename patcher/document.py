@@ -60,12 +60,4 @@ def _target(target: Target | NotFound) -> dict[str, object]:
 
 
 def _error(error: PatcherError) -> dict[str, str]:
-    return {"code": error.code, "message": one_line(str(error)), "hint": one_line(error.hint)}
-
-
-def one_line(text: str) -> str:
-    r"""The text with all that is not printable made visible, as Python escapes it: a line break becomes `\n`.
-
-    So a cause stays one line whatever raised it, and nothing in a path moves a terminal's cursor or hides what follows.
-    """
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
+    return {"code": error.code, "message": error.message, "hint": error.hint}

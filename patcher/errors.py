@@ -17,14 +17,18 @@ class PatcherError(Exception):
 
     def __init__(self, code: str, message: str, hint: str) -> None:
         self.code = code
-        self.message = _in_one_line(message)
-        self.hint = _in_one_line(hint)
+        self.message = one_line(message)
+        self.hint = one_line(hint)
         super().__init__(self.message)
 
 
-def _in_one_line(text: str) -> str:
-    """The text without line ends, and with escapes for what cannot be shown: a path may hold bytes that are no text."""
-    return "".join(" " if one.isspace() else one if one.isprintable() else ascii(one)[1:-1] for one in text)
+def one_line(text: str) -> str:
+    r"""The text with all that is not printable made visible, as Python escapes it: a line break becomes `\n`.
+
+    So a cause stays one line whatever raised it, nothing in a path moves a terminal's cursor or hides what follows, and
+    the text can be encoded. What was made visible stays as it is when it comes here again.
+    """
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
 
 
 class CannotTell(PatcherError):

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from patcher.change.diff import escaped
-from patcher.document import one_line
-from patcher.errors import PatcherError
+from patcher.errors import PatcherError, one_line
 from patcher.model import Check, Device, NotFound, Result, State, Target
 
 COLORS = {"red": 31, "green": 32, "yellow": 33, "blue": 34, "bold": 1, "dim": 2}
@@ -57,9 +56,9 @@ def failures(results: Sequence[Result]) -> str:
 
 def failure(error: PatcherError, *, at: Target | NotFound | None = None) -> str:
     """One error in two lines; the error of a place without a target names that place itself."""
-    where = f"{at.site_packages}: " if isinstance(at, Target) and str(at.site_packages) not in str(error) else ""
-    cause, cure = one_line(f"{where}{error}"), one_line(error.hint)
-    return f"{_paint('error:', 'red')} {cause}\n{_paint('hint:', 'blue')} {cure}"
+    site = one_line(str(at.site_packages)) if isinstance(at, Target) else ""
+    where = "" if site in error.message else f"{site}: "
+    return f"{_paint('error:', 'red')} {where}{error.message}\n{_paint('hint:', 'blue')} {error.hint}"
 
 
 def tested_on(device: Device) -> str:
