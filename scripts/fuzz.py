@@ -45,7 +45,7 @@ ATHERIS = "atheris==3.0.0"
 LEAST = 100_000
 CHUNK = 500
 """Inputs that one process tries in a row: all of them have the same seed."""
-GUIDED = ("rewriter", "record", "state")
+GUIDED = ("rewriter", "calls", "record", "state")
 RELEASES = ("4.44.2", "4.45.1", "4.46.3", "4.57.6", "5.23.0")
 RIGHT = (
     "edited",
@@ -282,6 +282,8 @@ def seeds(target: str, folder: Path) -> None:
     found = [path.read_bytes() for path in sorted((CORPUS / target).glob("*.bin"))]
     if target == "rewriter":
         found += [text.encode() for text in (*hostile.KNOWN, *hostile.OTHER, *hostile.AROUND)]
+    if target == "calls":
+        found += [f"import torch\n{text}".encode() for text in (*hostile.SNIPPETS, *hostile.STRANGE)]
     if target == "state":
         found += [*map(ledger.encode, hostile.LEDGERS), real_state(folder.with_name("applied"))]
     for release in RELEASES if target != "state" else ():
@@ -291,10 +293,11 @@ def seeds(target: str, folder: Path) -> None:
 
 
 def from_release(target: str, release: str) -> bytes:
-    """pytorch_utils.py, or some rows of RECORD, of that release."""
+    """pytorch_utils.py, a module with direct calls, or some rows of RECORD, of that release."""
+    modules = {"rewriter": hostile.PATH, "calls": "transformers/generation/stopping_criteria.py"}
     with ZipFile(wheel(release)) as archive:
-        if target == "rewriter":
-            return archive.read(hostile.PATH)
+        if target in modules:
+            return archive.read(modules[target])
         record = archive.read(f"transformers-{release}.dist-info/RECORD").splitlines(keepends=True)
     at = next(number for number, line in enumerate(record) if line.startswith(hostile.PATH.encode()))
     return b"".join(record[max(0, at - 5) : at + 5])

@@ -31,6 +31,7 @@ from patches.isin_mps_friendly import PATCH as ISIN
 CALLER = PurePosixPath("transformers/models/clvp/modeling_clvp.py")
 OURS = "transformers-4.45.1.dist-info/mps-patcher/"
 LINE = re.compile(rb"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+\Z")
+LINE_END = re.compile(rb"\r\n|\r|\n")
 BANNER = re.compile(rb"# mps-patcher (?:\d\S* |undoes it with: )")
 MARKER = b"  # mps-patcher redirects torch.isin here"
 STATE_CODES = ("state-damaged", "state-newer")
@@ -106,6 +107,8 @@ def _check_function(data: bytes, result: bytes, patch: FunctionPatch, *, added: 
     assert edits.find(result, patch.file, patch).state is State.PATCHED
     assert edits.edit(result, patch.file, patch, force=True) == result
     _check_compiles(data, result)
+    ends = set(LINE_END.findall(data))
+    assert len(ends) != 1 or set(LINE_END.findall(result)) == ends
     if added:
         assert result.startswith(data)
         assert re.match(rb"[\r\n]+# mps-patcher \d", result[len(data) :])

@@ -344,7 +344,8 @@ def redirections(draw: st.DrawFn) -> tuple[bytes, bytes]:
     return texts[0].replace("\n", end).encode(), texts[1].replace("\n", end).encode()
 
 
-SOURCES = st.sampled_from([before for before, _ in PIECES])
+SNIPPETS = [before for before, _ in PIECES]
+SOURCES = st.sampled_from(SNIPPETS)
 CALLER_PIECE = st.one_of(SOURCES, SOURCES, st.sampled_from(STRANGE), st.sampled_from(AROUND), st.sampled_from(CALM))
 ANY_PIECES = st.lists(CALLER_PIECE, min_size=1, max_size=5).map("".join)
 AFTER_PIECES = st.one_of(st.just(""), st.just(""), st.just(""), deep)
