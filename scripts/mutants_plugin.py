@@ -1,10 +1,9 @@
-"""What pytest does for a mutant: its quickest tests first, for a while; and no test lives on what another remembered."""
+"""What pytest does for a mutant: its quickest tests first, for a while. No test lives on what another remembered."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
 
@@ -24,10 +23,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_remembered() -> Iterator[None]:
+def _nothing_remembered() -> None:
     """What `edits` has kept from another test would hide which functions a test runs."""
     from patcher import edits
 
     edits.find.cache_clear()
     edits.edit.cache_clear()
-    yield
