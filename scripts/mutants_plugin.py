@@ -1,4 +1,4 @@
-"""What pytest does for a mutant: its quickest tests first, for a while; and no test lives on what another remembered."""
+"""What pytest does for a mutant: its quickest tests first, for a while. No test lives on what another remembered."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ GONE = {
 }
 
 
-@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"], ids=repr)
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"], ids=["LF", "CRLF", "CR"])
 @pytest.mark.parametrize(("before", "after"), GONE.values(), ids=GONE)
 def test_a_branch_goes(before: str, after: str, end: str) -> None:
     before, after = before.replace("\n", end), after.replace("\n", end)

@@ -115,7 +115,7 @@ CALLS = [
 ]
 
 
-@pytest.mark.parametrize("end", ["\n", "\r\n"], ids=repr)
+@pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["LF", "CRLF"])
 @pytest.mark.parametrize(("call", "expected"), CALLS)
 def test_a_call_becomes(call: str, expected: str, end: str) -> None:
     head = "import torch\n\nfrom ...utils import logging\n"
