@@ -75,20 +75,26 @@ class Folder:
         with explained(self.path / name):
             try:
                 found = os.stat(name, dir_fd=self.fd, follow_symlinks=False)
-                link = os.readlink(name, dir_fd=self.fd) if stat.S_ISLNK(found.st_mode) else None
-                return self._read(name, link)
+                if not stat.S_ISLNK(found.st_mode):
+                    return self._read(name, None, found)
+                link = os.readlink(name, dir_fd=self.fd)
+                if not stat.S_ISREG(os.stat(name, dir_fd=self.fd).st_mode):
+                    raise self._no_file(name)  # there are devices that do something when they are opened
+                return self._read(name, link, found)
             except FileNotFoundError:
                 return None
 
-    def _read(self, name: str, link: str | None) -> Image:
+    def _read(self, name: str, link: str | None, entry: os.stat_result) -> Image:
         fd = os.open(name, _FILE | (os.O_NOFOLLOW if link is None else 0), dir_fd=self.fd)
         try:
             found = os.fstat(fd)
             if not stat.S_ISREG(found.st_mode):
-                raise PatcherError("not-a-file", f"{self.path / name} is no ordinary file.", "Reinstall transformers.")
+                raise self._no_file(name)
+            if link is not None and os.geteuid() == 0 and entry.st_uid not in (0, found.st_uid):
+                raise self._foreign(name)
             return Image(
                 data=_all(fd),
-                mode=stat.S_IMODE(found.st_mode),
+                mode=stat.S_IMODE(found.st_mode) & (0o7777 if link is None and found.st_nlink == 1 else 0o777),
                 uid=found.st_uid,
                 gid=found.st_gid,
                 mtime_ns=found.st_mtime_ns,
@@ -98,9 +104,19 @@ class Folder:
         finally:
             os.close(fd)
 
+    def _no_file(self, name: str) -> PatcherError:
+        return PatcherError("not-a-file", f"{self.path / name} is no ordinary file.", "Reinstall transformers.")
+
+    def _foreign(self, name: str) -> PatcherError:
+        """What root may read is not for everybody who can make a link to it."""
+        cause = f"{self.path / name} is one user's link to another's file, which root does not follow."
+        return PatcherError("foreign-link", cause, "Run the command as the owner of the environment.")
+
     def beyond(self, link: str) -> bytes | None:
         """What a symbolic link with this text would lead to from here; None where that is no readable file."""
         try:
+            if not stat.S_ISREG(os.stat(link, dir_fd=self.fd).st_mode):
+                return None
             fd = os.open(link, _FILE, dir_fd=self.fd)
         except OSError:
             return None
@@ -116,13 +132,19 @@ class Folder:
         with explained(self.path / name):
             if image.link is not None:
                 os.symlink(image.link, temporary, dir_fd=self.fd)
-                return
+                return self._give(temporary)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             fd = os.open(temporary, flags, 0o600, dir_fd=self.fd)
             try:
                 self._fill(fd, name, image)
             finally:
                 os.close(fd)
+
+    def _give(self, link: str) -> None:
+        """A link is its folder's owner's, whoever made it: what `look` makes of it depends on whose it is."""
+        like, its = os.fstat(self.fd), os.stat(link, dir_fd=self.fd, follow_symlinks=False)
+        if os.geteuid() == 0 and like.st_uid != its.st_uid:
+            os.chown(link, like.st_uid, like.st_gid, dir_fd=self.fd, follow_symlinks=False)
 
     def _fill(self, fd: int, name: str, image: Image) -> None:
         rest = memoryview(image.data)

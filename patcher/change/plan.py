@@ -167,7 +167,7 @@ def _original(place: Place, part: Part) -> Image:
     linked = link is not None and place.home(part.path).beyond(link) == part.backup.data
     return Image(
         data=part.backup.data,
-        mode=_tamed(part.entry.mode, part.source.mode),
+        mode=_tamed(part.entry.mode, part.source, part.backup),
         uid=part.source.uid,
         gid=part.source.gid,
         mtime_ns=part.entry.mtime_ns,
@@ -176,9 +176,10 @@ def _original(place: Place, part: Part) -> Image:
     )
 
 
-def _tamed(mode: int, now: int) -> int:
-    """A mode that a state file tells of, which others may write: no set-uid bit comes of it that is not there now."""
-    return mode & (0o777 | now)
+def _tamed(mode: int, now: Image, backup: Image) -> int:
+    """A mode that a state file tells of, which others may write: no set-uid bit comes of it that is not there now, and
+    nobody may read what of the back-up they may not."""
+    return mode & (0o7000 & now.mode | 0o333 | backup.mode)
 
 
 def _copies(images: Iterable[tuple[PurePosixPath, Image]]) -> tuple[tuple[PurePosixPath, Image], ...]:
