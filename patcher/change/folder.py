@@ -21,6 +21,9 @@ from patcher.errors import PatcherError
 SUFFIX = ".mps-patcher"
 """How our temporary names end: `.NAME.mps-patcher` stands beside NAME, under the lock, so one fixed name is enough."""
 
+KEPT = ".kept-"
+"""What stands between the name of a file and the digest of a copy that is left beside it for the user."""
+
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # O_NONBLOCK: a pipe under the name must not hang us
 
@@ -74,13 +77,12 @@ class Folder:
         """The file as it stands, or None where there is none. A name that is no file is refused (`not-a-file`)."""
         with explained(self.path / name):
             try:
-                found = os.stat(name, dir_fd=self.fd, follow_symlinks=False)
-                if not stat.S_ISLNK(found.st_mode):
-                    return self._read(name, None, found)
-                link = os.readlink(name, dir_fd=self.fd)
-                if not stat.S_ISREG(os.stat(name, dir_fd=self.fd).st_mode):
-                    raise self._no_file(name)  # there are devices that do something when they are opened
-                return self._read(name, link, found)
+                entry = os.stat(name, dir_fd=self.fd, follow_symlinks=False)
+                link = os.readlink(name, dir_fd=self.fd) if stat.S_ISLNK(entry.st_mode) else None
+                found = os.stat(name, dir_fd=self.fd) if link is not None else entry
+                if not stat.S_ISREG(found.st_mode):
+                    raise self._no_file(name)  # before it is opened: there are devices that take that for an order
+                return self._read(name, link, entry)
             except FileNotFoundError:
                 return None
 
@@ -181,15 +183,33 @@ class Folder:
         Raises PatcherError: `target-changed`. On file systems that cannot exchange two names it is `commit`.
         """
         with explained(self.path / name):
+            mine = self._which(spare(name))
             if not exchange.names(self.fd, spare(name), name):
+                if not same(self.look(name), before):
+                    raise changed(self.path / name)
                 return self.commit(name)
-            out = self.look(spare(name))
-            if not same(out, before):
-                exchange.names(self.fd, spare(name), name)
-                self.sync()
-                raise changed(self.path / name)
+            try:
+                if not same(self.look(spare(name)), before):
+                    raise changed(self.path / name)
+            except BaseException:  # also what cannot be read is somebody's
+                self._take_back(name, mine)
+                raise
             self.remove(spare(name))
         return self.sync()
+
+    def _take_back(self, name: str, mine: tuple[int, ...]) -> None:
+        """Exchanges the two names again, until what comes out is what was put in: the rest is what others put there."""
+        put_in, came_out = self._which(spare(name)), mine
+        exchange.names(self.fd, spare(name), name)
+        while self._which(spare(name)) != came_out:
+            put_in, came_out = self._which(spare(name)), put_in
+            exchange.names(self.fd, spare(name), name)
+        self.sync()
+
+    def _which(self, name: str) -> tuple[int, ...]:
+        """What tells one file from another, wherever it is moved in this folder."""
+        found = os.stat(name, dir_fd=self.fd, follow_symlinks=False)
+        return found.st_dev, found.st_ino, found.st_mtime_ns
 
     def put(self, name: str, image: Image) -> None:
         """Makes our file `name` stand as `image`, durably: at every instant it is the old one or the new one."""
@@ -233,6 +253,13 @@ class Folder:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
         self.sync()
+
+    def temporaries(self, name: str) -> tuple[str, ...]:
+        """Our temporary names that are taken beside `name`: its own, and those of copies of it."""
+        ours = (spare(name), f".{name}{KEPT}")
+        return tuple(
+            one for one in self.names() if one == ours[0] or (one.startswith(ours[1]) and one.endswith(SUFFIX))
+        )
 
     def sync(self) -> None:
         """Makes the names in this folder durable."""

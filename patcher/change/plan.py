@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from patcher.change import told
 from patcher.change.files import Image, digest
+from patcher.change.folder import KEPT
 from patcher.change.ledger import Entry
 from patcher.change.place import Place
 from patcher.change.scene import Part, Scene, judge, settled
@@ -185,7 +186,7 @@ def _tamed(mode: int, now: Image, backup: Image) -> int:
 def _copies(images: Iterable[tuple[PurePosixPath, Image]]) -> tuple[tuple[PurePosixPath, Image], ...]:
     """The images under names beside the files that no import and no installer takes for its own; never set-uid."""
     kept = ((path, replace(image, link=None, mode=image.mode & 0o777)) for path, image in images)
-    return tuple((path.with_name(f"{path.name}.kept-{digest(image.data)[:12]}"), image) for path, image in kept)
+    return tuple((path.with_name(f"{path.name}{KEPT}{digest(image.data)[:12]}"), image) for path, image in kept)
 
 
 def _later(old: Image, new: bytes) -> int | None:

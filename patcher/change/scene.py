@@ -243,6 +243,6 @@ def _debris(
     stray = set(kept) - {entry.backup for entry in (known.files if known else ())}
     if known is None and stray - {ledger.backup_name(part.sha) for part in parts}:
         raise ledger.damaged(f"{place.dist_info.path / ledger.FOLDER} holds a back-up but no {ledger.STATE}.")
-    temporary = any(place.home(part.path).has(spare(part.path.name)) for part in parts)
+    temporary = any(place.home(part.path).temporaries(part.path.name) for part in parts)
     inside = any(name.endswith(SUFFIX) for name in held or ())
     return bool(temporary or place.dist_info.has(spare(RECORD)) or inside or stray or (known is None and held == ()))

@@ -102,7 +102,9 @@ def _lay(place: Place, images: tuple[tuple[str, Image], ...]) -> None:
 def _sweep(place: Place, scene: Scene, keep: set[str]) -> None:
     """Removes our temporary files, and of the ledger's folder all that is ours but `keep`: the state file last."""
     for part in scene.parts:
-        place.home(part.path).remove(spare(part.path.name))
+        home = place.home(part.path)
+        for name in home.temporaries(part.path.name):
+            home.remove(name)
     place.dist_info.remove(spare(RECORD))
     if not place.dist_info.has(ledger.FOLDER):
         return
@@ -128,6 +130,8 @@ def _proven(place: Place, scene: Scene, wanted: Wanted) -> Scene:
         raise _unproven(place, ledger.FOLDER)
     if judge(now, place) is State.INTERRUPTED:
         raise _unproven(place, "what was left")
+    if moved := place.moved():
+        raise changed(moved)
     return now
 
 
@@ -143,11 +147,11 @@ def _put_back(place: Place, scene: Scene, wanted: Wanted, error: BaseException) 
             _lay(place, tuple(scene.ours.items()))
         before = {part.path: part.source for part in scene.parts}
         for path, image in wanted.sources:
-            if _mine(place.look(path), image, before[path]):
+            if _mine(place.home(path), path.name, image, before[path]):
                 with suppress(PatcherError):  # the source matters more
                     _clear(place, [path])
                 _return(place.home(path), path.name, image, before[path])
-        if scene.record and wanted.record and _mine(place.dist_info.look(RECORD), wanted.record, scene.record):
+        if scene.record and wanted.record and _mine(place.dist_info, RECORD, wanted.record, scene.record):
             _return(place.dist_info, RECORD, wanted.record, scene.record)
         _sweep(place, scene, set(scene.ours))
     except PatcherError as second:
@@ -161,6 +165,11 @@ def _return(folder: Folder, name: str, mine: Image, before: Image) -> None:
     folder.swap(name, mine)
 
 
-def _mine(now: Image | None, wanted: Image | None, before: Image) -> bool:
-    """Whether we wrote what is there now. What another installer wrote since is left alone."""
-    return same(now, wanted) and not same(before, wanted)
+def _mine(folder: Folder, name: str, wanted: Image, before: Image) -> bool:
+    """Whether we wrote what is there now. What another installer put there since, be it no file, is left alone."""
+    try:
+        return same(folder.look(name), wanted) and not same(before, wanted)
+    except PatcherError as error:
+        if error.code != "not-a-file":
+            raise
+        return False
