@@ -222,7 +222,7 @@ def _intro(total: Counter[str]) -> list[str]:
         f"{total['killed']} were killed.{drawn} Not counted: mutants that mypy refuses, and those that change only the",
         "words of a message (a string of two words or more). A mutant gets the tests that reach its function in this",
         f"process, the quickest first, up to {BUDGET:.0f} seconds of them. Not broken: code outside of functions,",
-        "functions with a decorator, and what runs elsewhere (`selftest/`, `probe.py`, `replacement.py`, `contract.py`).",
+        "functions with a decorator, what runs elsewhere (`selftest/`, `probe.py`, `replacement.py`, `contract.py`).",
     ]
 
 

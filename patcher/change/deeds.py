@@ -6,12 +6,14 @@ A refusal is another thing: it is about one patch alone, and takes back only wha
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
+from patcher.change.files import changed, same
 from patcher.change.place import Place
 from patcher.change.plan import to_revert
-from patcher.change.scene import Scene, judge, read
+from patcher.change.scene import RECORD, Scene, judge, read
 from patcher.change.standing import cleared
 from patcher.change.transaction import Wanted, carry
 from patcher.errors import PatcherError
@@ -24,6 +26,8 @@ class Deed:
 
     scene: Scene
     """How the patch stood before."""
+    after: Scene
+    """How it was left, and proven."""
     kept: tuple[PurePosixPath, ...]
     """The copies that were left for the user."""
 
@@ -41,7 +45,9 @@ class Deeds:
         while self.done:
             deed = self.done.pop()
             try:
-                now = carry(self.place, before := read(self.place, deed.scene.patch), _former(deed.scene, before))
+                before = read(self.place, deed.scene.patch)
+                _require_untouched(self.place, deed.after, before)
+                now = carry(self.place, before, _former(deed.scene, before))
                 for path in deed.kept:
                     self.place.home(path).remove(path.name)
             except PatcherError as error:
@@ -60,6 +66,7 @@ class Deeds:
                 if {entry.brought_by for entry in scene.entries} == {refused.name}:
                     plan = to_revert(self.place, scene, force=False)
                     now = carry(self.place, scene, plan.wanted or cleared(self.place, scene))
+                    self.done = [deed for deed in self.done if deed.scene.patch != other]
                     why = f"since {refused.name}, which needs it, could not be applied"
                     self._goes(other, judge(now, self.place), why)
             except PatcherError as error:
@@ -74,9 +81,20 @@ class Deeds:
         )
 
     def _stays(self, deed: Deed, error: PatcherError) -> None:
-        name = deed.scene.patch.name
-        self.results[name] = replace(self.results[name], error=error)
+        name, state = deed.scene.patch.name, None
+        with suppress(PatcherError):
+            state = judge(read(self.place, deed.scene.patch), self.place)
+        self.results[name] = replace(self.results[name], state=state or self.results[name].state, error=error)
         self.done.clear()
+
+
+def _require_untouched(place: Place, left: Scene, now: Scene) -> None:
+    """What others wrote since is theirs, and is not ours to undo."""
+    after = {part.path: part.source for part in now.parts}
+    changes = [(place.full(part.path), part.source, after.get(part.path)) for part in left.parts]
+    for path, ours, its in (*changes, (place.dist_info.path / RECORD, left.record, now.record)):
+        if not same(ours, its):
+            raise changed(path)
 
 
 def _former(scene: Scene, now: Scene) -> Wanted:

@@ -35,7 +35,8 @@ class Image:
 
     data: bytes
     mode: int
-    """Permission bits, of the link's destination where the name is a symbolic link."""
+    """Permission bits, of the link's destination where the name is a symbolic link. No set-uid or set-gid bit of a file
+    that has another name: it was given to that one, not to what we write here."""
     uid: int
     gid: int
     mtime_ns: int | None = None

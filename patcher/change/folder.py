@@ -21,6 +21,9 @@ from patcher.errors import PatcherError
 SUFFIX = ".mps-patcher"
 """How our temporary names end: `.NAME.mps-patcher` stands beside NAME, under the lock, so one fixed name is enough."""
 
+KEPT = ".kept-"
+"""What stands between the name of a file and the digest of a copy that is left beside it for the user."""
+
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # O_NONBLOCK: a pipe under the name must not hang us
 
@@ -74,21 +77,26 @@ class Folder:
         """The file as it stands, or None where there is none. A name that is no file is refused (`not-a-file`)."""
         with explained(self.path / name):
             try:
-                found = os.stat(name, dir_fd=self.fd, follow_symlinks=False)
-                link = os.readlink(name, dir_fd=self.fd) if stat.S_ISLNK(found.st_mode) else None
-                return self._read(name, link)
+                entry = os.stat(name, dir_fd=self.fd, follow_symlinks=False)
+                link = os.readlink(name, dir_fd=self.fd) if stat.S_ISLNK(entry.st_mode) else None
+                found = os.stat(name, dir_fd=self.fd) if link is not None else entry
+                if not stat.S_ISREG(found.st_mode):
+                    raise self._no_file(name)  # before it is opened: there are devices that take that for an order
+                return self._read(name, link, entry)
             except FileNotFoundError:
                 return None
 
-    def _read(self, name: str, link: str | None) -> Image:
+    def _read(self, name: str, link: str | None, entry: os.stat_result) -> Image:
         fd = os.open(name, _FILE | (os.O_NOFOLLOW if link is None else 0), dir_fd=self.fd)
         try:
             found = os.fstat(fd)
             if not stat.S_ISREG(found.st_mode):
-                raise PatcherError("not-a-file", f"{self.path / name} is no ordinary file.", "Reinstall transformers.")
+                raise self._no_file(name)
+            if link is not None and os.geteuid() == 0 and entry.st_uid not in (0, found.st_uid):
+                raise self._foreign(name)
             return Image(
                 data=_all(fd),
-                mode=stat.S_IMODE(found.st_mode),
+                mode=stat.S_IMODE(found.st_mode) & (0o7777 if link is None and found.st_nlink == 1 else 0o777),
                 uid=found.st_uid,
                 gid=found.st_gid,
                 mtime_ns=found.st_mtime_ns,
@@ -98,9 +106,19 @@ class Folder:
         finally:
             os.close(fd)
 
+    def _no_file(self, name: str) -> PatcherError:
+        return PatcherError("not-a-file", f"{self.path / name} is no ordinary file.", "Reinstall transformers.")
+
+    def _foreign(self, name: str) -> PatcherError:
+        """What root may read is not for everybody who can make a link to it."""
+        cause = f"{self.path / name} is one user's link to another's file, which root does not follow."
+        return PatcherError("foreign-link", cause, "Run the command as the owner of the environment.")
+
     def beyond(self, link: str) -> bytes | None:
         """What a symbolic link with this text would lead to from here; None where that is no readable file."""
         try:
+            if not stat.S_ISREG(os.stat(link, dir_fd=self.fd).st_mode):
+                return None
             fd = os.open(link, _FILE, dir_fd=self.fd)
         except OSError:
             return None
@@ -116,13 +134,19 @@ class Folder:
         with explained(self.path / name):
             if image.link is not None:
                 os.symlink(image.link, temporary, dir_fd=self.fd)
-                return
+                return self._give(temporary)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             fd = os.open(temporary, flags, 0o600, dir_fd=self.fd)
             try:
                 self._fill(fd, name, image)
             finally:
                 os.close(fd)
+
+    def _give(self, link: str) -> None:
+        """A link is its folder's owner's, whoever made it: what `look` makes of it depends on whose it is."""
+        like, its = os.fstat(self.fd), os.stat(link, dir_fd=self.fd, follow_symlinks=False)
+        if os.geteuid() == 0 and like.st_uid != its.st_uid:
+            os.chown(link, like.st_uid, like.st_gid, dir_fd=self.fd, follow_symlinks=False)
 
     def _fill(self, fd: int, name: str, image: Image) -> None:
         rest = memoryview(image.data)
@@ -159,15 +183,33 @@ class Folder:
         Raises PatcherError: `target-changed`. On file systems that cannot exchange two names it is `commit`.
         """
         with explained(self.path / name):
+            mine = self._which(spare(name))
             if not exchange.names(self.fd, spare(name), name):
+                if not same(self.look(name), before):
+                    raise changed(self.path / name)
                 return self.commit(name)
-            out = self.look(spare(name))
-            if not same(out, before):
-                exchange.names(self.fd, spare(name), name)
-                self.sync()
-                raise changed(self.path / name)
+            try:
+                if not same(self.look(spare(name)), before):
+                    raise changed(self.path / name)
+            except BaseException:  # also what cannot be read is somebody's
+                self._take_back(name, mine)
+                raise
             self.remove(spare(name))
         return self.sync()
+
+    def _take_back(self, name: str, mine: tuple[int, ...]) -> None:
+        """Exchanges the two names again, until what comes out is what was put in: the rest is what others put there."""
+        put_in, came_out = self._which(spare(name)), mine
+        exchange.names(self.fd, spare(name), name)
+        while self._which(spare(name)) != came_out:
+            put_in, came_out = self._which(spare(name)), put_in
+            exchange.names(self.fd, spare(name), name)
+        self.sync()
+
+    def _which(self, name: str) -> tuple[int, ...]:
+        """What tells one file from another, wherever it is moved in this folder."""
+        found = os.stat(name, dir_fd=self.fd, follow_symlinks=False)
+        return found.st_dev, found.st_ino, found.st_mtime_ns
 
     def put(self, name: str, image: Image) -> None:
         """Makes our file `name` stand as `image`, durably: at every instant it is the old one or the new one."""
@@ -213,6 +255,13 @@ class Folder:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
         self.sync()
+
+    def temporaries(self, name: str) -> tuple[str, ...]:
+        """Our temporary names that are taken beside `name`: its own, and those of copies of it."""
+        ours = (spare(name), f".{name}{KEPT}")
+        return tuple(
+            one for one in self.names() if one == ours[0] or (one.startswith(ours[1]) and one.endswith(SUFFIX))
+        )
 
     def sync(self) -> None:
         """Makes the names in this folder durable."""

@@ -173,7 +173,7 @@ def _carry(deeds: Deeds, scene: Scene, wanted: Wanted, keep: Keep) -> State:
         deeds.undo(scene.patch)
         raise
     if judge(scene, place) is not State.INTERRUPTED:  # to which nobody wants to go back
-        deeds.done.append(Deed(scene=scene, kept=kept))
+        deeds.done.append(Deed(scene=scene, after=now, kept=kept))
     return judge(now, place)
 
 

@@ -58,6 +58,17 @@ class Place:
         folder = self.folder(path.parent)
         return folder.look(path.name) if folder else None
 
+    def moved(self) -> Path | None:
+        """A folder that is open and not there any more under its path: what is read of it, nobody else would find."""
+        for folder in (self.dist_info, *self.folders.values()):
+            try:
+                there = os.stat(folder.path)  # noqa: PTH116 - beside its pair in Folder.identity
+            except OSError:
+                return folder.path
+            if (there.st_dev, there.st_ino) != folder.identity:
+                return folder.path
+        return None
+
     def full(self, path: PurePosixPath) -> Path:
         """The path of a file below site-packages, for people."""
         return self.target.site_packages / path

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from patcher.change import told
 from patcher.change.files import Image, digest
+from patcher.change.folder import KEPT
 from patcher.change.ledger import Entry
 from patcher.change.place import Place
 from patcher.change.scene import Part, Scene, judge, settled
@@ -167,7 +168,7 @@ def _original(place: Place, part: Part) -> Image:
     linked = link is not None and place.home(part.path).beyond(link) == part.backup.data
     return Image(
         data=part.backup.data,
-        mode=_tamed(part.entry.mode, part.source.mode),
+        mode=_tamed(part.entry.mode, part.source, part.backup),
         uid=part.source.uid,
         gid=part.source.gid,
         mtime_ns=part.entry.mtime_ns,
@@ -176,15 +177,16 @@ def _original(place: Place, part: Part) -> Image:
     )
 
 
-def _tamed(mode: int, now: int) -> int:
-    """A mode that a state file tells of, which others may write: no set-uid bit comes of it that is not there now."""
-    return mode & (0o777 | now)
+def _tamed(mode: int, now: Image, backup: Image) -> int:
+    """A mode that a state file tells of, which others may write: no set-uid bit comes of it that is not there now, and
+    nobody may read or write it who may not the back-up."""
+    return mode & (0o7000 & now.mode | 0o711 | backup.mode)
 
 
 def _copies(images: Iterable[tuple[PurePosixPath, Image]]) -> tuple[tuple[PurePosixPath, Image], ...]:
     """The images under names beside the files that no import and no installer takes for its own; never set-uid."""
     kept = ((path, replace(image, link=None, mode=image.mode & 0o777)) for path, image in images)
-    return tuple((path.with_name(f"{path.name}.kept-{digest(image.data)[:12]}"), image) for path, image in kept)
+    return tuple((path.with_name(f"{path.name}{KEPT}{digest(image.data)[:12]}"), image) for path, image in kept)
 
 
 def _later(old: Image, new: bytes) -> int | None:

@@ -174,7 +174,7 @@ def _part(
             raise PatcherError("file-missing", f"{place.full(path)} is missing.", "Reinstall transformers.")
         return None
     image = kept.get(entry.backup) if entry else None
-    sound = image if image and entry and digest(image.data) == entry.before else None
+    sound = image if image and entry and _sound(image, entry, source) else None
     return Part(
         path=path,
         source=source,
@@ -184,6 +184,12 @@ def _part(
         backup=sound,
         listed=listed is not None and record.find(listed.data, str(path)) == record.row(str(path), source.data),
     )
+
+
+def _sound(backup: Image, entry: Entry, source: Image) -> bool:
+    """Whether the back-up is what its name says, and no private file of another user that this would publish."""
+    private = backup.uid != source.uid and not backup.mode & 0o004
+    return digest(backup.data) == entry.before and backup.link is None and not private
 
 
 def _finding(source: bytes, path: PurePosixPath, patch: Patch, entry: Entry | None) -> Finding:
@@ -237,6 +243,6 @@ def _debris(
     stray = set(kept) - {entry.backup for entry in (known.files if known else ())}
     if known is None and stray - {ledger.backup_name(part.sha) for part in parts}:
         raise ledger.damaged(f"{place.dist_info.path / ledger.FOLDER} holds a back-up but no {ledger.STATE}.")
-    temporary = any(place.home(part.path).has(spare(part.path.name)) for part in parts)
+    temporary = any(place.home(part.path).temporaries(part.path.name) for part in parts)
     inside = any(name.endswith(SUFFIX) for name in held or ())
     return bool(temporary or place.dist_info.has(spare(RECORD)) or inside or stray or (known is None and held == ()))

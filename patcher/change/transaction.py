@@ -102,7 +102,9 @@ def _lay(place: Place, images: tuple[tuple[str, Image], ...]) -> None:
 def _sweep(place: Place, scene: Scene, keep: set[str]) -> None:
     """Removes our temporary files, and of the ledger's folder all that is ours but `keep`: the state file last."""
     for part in scene.parts:
-        place.home(part.path).remove(spare(part.path.name))
+        home = place.home(part.path)
+        for name in home.temporaries(part.path.name):
+            home.remove(name)
     place.dist_info.remove(spare(RECORD))
     if not place.dist_info.has(ledger.FOLDER):
         return
@@ -128,6 +130,8 @@ def _proven(place: Place, scene: Scene, wanted: Wanted) -> Scene:
         raise _unproven(place, ledger.FOLDER)
     if judge(now, place) is State.INTERRUPTED:
         raise _unproven(place, "what was left")
+    if moved := place.moved():
+        raise changed(moved)
     return now
 
 
@@ -157,12 +161,12 @@ def _restore(place: Place, scene: Scene, wanted: Wanted) -> None:
         _lay(place, tuple(scene.ours.items()))
     parts = {part.path: part for part in scene.parts}
     for path, image in wanted.sources:
-        if _mine(place.look(path), image, parts[path].source) and not (theirs and parts[path].entry):
+        if _mine(place.home(path), path.name, image, parts[path].source) and not (theirs and parts[path].entry):
             with suppress(PatcherError):  # the source matters more
                 _clear(place, [path])
             with _yielding():
                 _return(place.home(path), path.name, image, parts[path].source)
-    if scene.record and wanted.record and _mine(place.dist_info.look(RECORD), wanted.record, scene.record):
+    if scene.record and wanted.record and _mine(place.dist_info, RECORD, wanted.record, scene.record):
         with _yielding():
             _return(place.dist_info, RECORD, wanted.record, scene.record)
     theirs = theirs or _theirs(place, scene, wanted)  # it may have come only now
@@ -207,6 +211,11 @@ def _return(folder: Folder, name: str, mine: Image, before: Image) -> None:
     folder.swap(name, mine)
 
 
-def _mine(now: Image | None, wanted: Image | None, before: Image) -> bool:
-    """Whether we wrote what is there now. What another installer wrote since is left alone."""
-    return same(now, wanted) and not same(before, wanted)
+def _mine(folder: Folder, name: str, wanted: Image, before: Image) -> bool:
+    """Whether we wrote what is there now. What another installer put there since, be it no file, is left alone."""
+    try:
+        return same(folder.look(name), wanted) and not same(before, wanted)
+    except PatcherError as error:
+        if error.code != "not-a-file":
+            raise
+        return False

@@ -6,6 +6,7 @@ the tool is about to change something is held.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import stat
@@ -20,7 +21,9 @@ import libcst  # noqa: F401 - before the forks, which would each import it
 import pytest
 import syscalls
 
+from patcher.change.files import digest
 from patcher.model import State
+from patches.direct_isin import PATCH as DIRECT
 
 held = pytest.mark.skipif(not syscalls.available(), reason="system calls cannot be held here")
 ACL, DEFAULT_ACL = "system.posix_acl_access", "system.posix_acl_default"
@@ -272,3 +275,93 @@ def test_a_folder_of_others_under_our_name_stays_theirs(env: Callable[..., Any])
     found = it.ours.stat()
     assert (found.st_uid, stat.S_IMODE(found.st_mode)) == (0, 0o700)
     assert result.error is None or result.error.exit_code == 1
+
+
+rooted = pytest.mark.skipif(os.geteuid() != 0, reason="what root may be led to do")
+
+
+def forged(it: Any, before: bytes, after: bytes, mode: int) -> Path:
+    """A state file that tells of a file `odd` of the package, as anybody may write it; returns where its back-up is."""
+    it.ours.mkdir()
+    name = f"{digest(before)}.orig"
+    entry: dict[str, Any] = {
+        "path": "transformers/odd",
+        "patches": ["direct_isin"],
+        "before": digest(before),
+        "after": digest(after),
+    }
+    entry |= {"mode": mode, "mtime_ns": 0, "link": None, "backup": name}
+    (it.ours / "state.json").write_text(json.dumps({"schema": 1, "files": [entry], "record": None}))
+    return Path(it.ours / name)
+
+
+def given(it: Any) -> None:
+    """Makes the whole target OTHER's."""
+    site = it.target.site_packages
+    for path in (site, *site.rglob("*")):
+        os.chown(path, OTHER, OTHER, follow_symlinks=False)
+
+
+@rooted
+@pytest.mark.parametrize("name", ["symlink", "hardlink"])
+def test_a_forged_state_makes_no_set_uid_program(env: Callable[..., Any], tmp_path: Path, name: str) -> None:
+    it, program = env(), tmp_path / "su"
+    program.write_bytes(b"\x7fELF of root's")
+    program.chmod(0o4755)
+    odd = it.target.site_packages / "transformers" / "odd"
+    odd.symlink_to(program) if name == "symlink" else odd.hardlink_to(program)
+    forged(it, b"\x7fELF of the user's", program.read_bytes(), 0o4755).write_bytes(b"\x7fELF of the user's")
+    if name == "symlink":
+        given(it)
+    it.revert(patches=(DIRECT,))
+    found = odd.stat()
+    assert odd.read_bytes() == program.read_bytes() or not found.st_mode & 0o6000
+
+
+@rooted
+@pytest.mark.parametrize("name", ["symlink", "hardlink"])
+@pytest.mark.parametrize("owner", [0, OTHER])
+def test_a_forged_state_publishes_no_private_file(
+    env: Callable[..., Any], tmp_path: Path, name: str, owner: int
+) -> None:
+    it, secret = env(), tmp_path / "secret"
+    secret.write_bytes(b"root's alone")
+    odd = it.target.site_packages / "transformers" / "odd"
+    odd.write_bytes(b"odd")
+    backup = forged(it, secret.read_bytes(), b"odd", 0o644)
+    backup.symlink_to(secret) if name == "symlink" else backup.hardlink_to(secret)
+    given(it)
+    os.chown(odd, owner, owner)
+    os.chown(secret, 0, 0)
+    secret.chmod(0o600)
+    it.revert(patches=(DIRECT,))
+    assert odd.read_bytes() == b"odd" or (odd.stat().st_uid, odd.stat().st_mode & 0o077) == (0, 0)
+
+
+@rooted
+def test_root_follows_no_users_link_to_anothers_file(env: Callable[..., Any], tmp_path: Path) -> None:
+    """Not even its digest is for the user, in whose state file it would stand."""
+    it, secret = env(), tmp_path / "secret"
+    secret.write_bytes(b"root's alone")
+    it.record.unlink()
+    it.record.symlink_to(secret)
+    given(it)
+    for command in ("status", "apply", "revert"):
+        error = getattr(it, command)().error
+        assert error
+        assert error.code == "foreign-link"
+    assert not it.ours.exists()
+
+
+@rooted
+def test_a_link_that_root_makes_anew_is_the_users(env: Callable[..., Any], tmp_path: Path) -> None:
+    it = env()
+    shutil.copy2(it.source, tmp_path / "cached.py")
+    it.source.unlink()
+    it.source.symlink_to(tmp_path / "cached.py")
+    given(it)
+    os.chown(tmp_path / "cached.py", OTHER, OTHER)
+    assert it.apply().error is None
+    assert it.revert().error is None
+    assert it.source.is_symlink()
+    assert it.source.lstat().st_uid == OTHER

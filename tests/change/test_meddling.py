@@ -1,0 +1,181 @@
+"""Another program at work on the same files in the worst instant: what it puts there is neither lost nor brought back."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import stat
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import libcst  # noqa: F401 - what is imported later would be seen as one of the tool's calls
+import pytest
+
+from patcher.change import exchange, transaction
+from patcher.errors import PatcherError
+from patcher.model import State
+from patches import CATALOGUE
+
+ISIN, DIRECT = CATALOGUE
+
+
+@pytest.fixture
+def late(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """`late(name, meddle, times)`: each of the first `times` exchanges of the name comes after a call of `meddle`."""
+
+    def patch(name: str, meddle: Callable[[int], Any], times: int = 1) -> None:
+        real, seen = exchange.names, [0]
+
+        def names(folder: int, one: str, to: str) -> bool:
+            if to == name and seen[0] < times:
+                seen[0] += 1
+                meddle(seen[0])
+            return real(folder, one, to)
+
+        monkeypatch.setattr(exchange, "names", names)
+
+    return patch
+
+
+def put_folder(path: Path) -> None:
+    path.mkdir()
+    (path / "theirs").write_text("theirs")
+
+
+def put_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as one:
+        os.chdir(path.parent)
+        one.bind(path.name)
+
+
+def put_link(path: Path) -> None:
+    path.symlink_to("/dev/null")
+
+
+@pytest.mark.parametrize("command", ["apply", "revert"])
+@pytest.mark.parametrize("name", ["pytorch_utils.py", "RECORD"])
+@pytest.mark.parametrize("put", [put_folder, put_socket, put_link, os.mkfifo])
+def test_what_is_no_file_and_comes_at_the_last_instant_stays(
+    env: Callable[..., Any],
+    late: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    name: str,
+    put: Callable[[Path], None],
+) -> None:
+    it = env()
+    monkeypatch.chdir(it.target.site_packages)
+    if command == "revert":
+        it.apply()
+    path = it.source if name == "pytorch_utils.py" else it.record
+
+    def meddle(_: int) -> None:
+        path.unlink()
+        put(path)
+        theirs.append(stat.S_IFMT(path.lstat().st_mode))
+
+    theirs: list[int] = []
+    late(name, meddle)
+    result = getattr(it, command)()
+    assert result.error is not None
+    assert stat.S_IFMT(path.lstat().st_mode) == theirs[0]
+    assert not list(it.target.site_packages.rglob(".*.mps-patcher"))
+
+
+def test_what_is_written_while_the_exchange_is_taken_back_stays(
+    env: Callable[..., Any], late: Callable[..., None]
+) -> None:
+    """First before our exchange, and again before the one that takes it back."""
+    it = env()
+
+    def meddle(count: int) -> None:
+        beside = it.source.with_name("beside")
+        beside.write_text(f"# theirs, {count}\n")
+        beside.rename(it.source)
+
+    late("pytorch_utils.py", meddle, times=2)
+    assert it.apply().error.code == "target-changed"
+    assert it.source.read_text() == "# theirs, 2\n"
+    assert not list(it.target.site_packages.rglob(".*.mps-patcher"))
+
+
+@pytest.mark.parametrize("what", ["package", "dist_info"])
+@pytest.mark.parametrize("command", ["apply", "revert"])
+def test_a_folder_that_was_replaced_meanwhile_is_no_success(
+    env: Callable[..., Any], late: Callable[..., None], command: str, what: str
+) -> None:
+    """As pip does: the old folder is moved away, and a new one put in its place."""
+    it = env()
+    if command == "revert":
+        it.apply()
+    folder = it.source.parent if what == "package" else it.target.dist_info
+    away = folder.with_name("away")
+
+    def meddle(_: int) -> None:
+        folder.rename(away)
+        shutil.copytree(away, folder)
+
+    late("pytorch_utils.py", meddle)
+    before = it.source.read_bytes()
+    result = getattr(it, command)()
+    if what == "package":
+        assert it.source.read_bytes() == before
+    assert result.error is not None
+    assert result.error.code == "target-changed"
+
+
+@pytest.mark.parametrize("name", ["pytorch_utils.py", "RECORD"])
+def test_the_undoing_of_a_first_patch_overwrites_nobody(
+    env: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The second one cannot be written; meanwhile somebody changed what the first one had changed."""
+    it = replace(env("4.44.2", torch="2.3.1"), patches=CATALOGUE)
+    path = it.source if name == "pytorch_utils.py" else it.record
+    real = transaction.carry
+
+    def carry(place: Any, scene: Any, wanted: Any) -> Any:
+        if scene.patch is DIRECT:
+            path.write_bytes(path.read_bytes() + b"# theirs\n")
+            raise PatcherError("disk-full", "No space.", "Free some.")
+        return real(place, scene, wanted)
+
+    monkeypatch.setattr("patcher.change.operations.carry", carry)
+    it.each("apply", named=True)
+    assert path.read_bytes().endswith(b"# theirs\n")
+
+
+def test_where_names_cannot_be_exchanged_a_late_change_is_seen_all_the_same(
+    env: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it = env()
+
+    def cannot(*_: Any) -> bool:
+        it.source.write_text("# theirs\n")
+        return False
+
+    monkeypatch.setattr(exchange, "names", cannot)
+    assert it.apply().error.code == "target-changed"
+    assert it.source.read_text() == "# theirs\n"
+
+
+def test_a_forced_revert_that_was_cut_leaves_nothing(env: Callable[..., Any], cut_at: Callable[..., bool]) -> None:
+    it, at = env(), 1
+    original = it.source.read_bytes()
+    it.apply()
+    patched = it.source.read_bytes()
+    edited = patched + b"# edited\n"
+    it.source.write_bytes(edited)
+    while cut_at(lambda: it.revert(force=True), at):
+        if it.source.read_bytes() == edited:
+            it.source.write_bytes(patched)
+        it.revert()
+        assert it.status().state is State.UNPATCHED
+        assert not list(it.target.site_packages.rglob(".*.mps-patcher")), at
+        it.source.write_bytes(original)
+        it.apply()
+        it.source.write_bytes(edited)
+        at += 1
+    assert at > 20
