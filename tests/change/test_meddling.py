@@ -1,4 +1,4 @@
-"""Another program at work on the same files in the worst instant: what it puts there is neither lost nor brought back."""
+"""Another program at work on the same files in the worst instant: what it puts there is neither lost nor revived."""
 
 from __future__ import annotations
 
