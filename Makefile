@@ -17,7 +17,6 @@ RELEASES ?=
 help:
 	@echo 'make test        run the tests, also those that need real torch'
 	@echo 'make test-seed   run the tests on the pair of the first bug report: torch 2.1.0 + transformers 4.45.1'
-	@echo 'make test-races  sixteen processes on one target for a minute, pip and uv in the midst; writes docs/reliability.md'
 	@echo 'make test-compatibility  compare docs/compatibility.md with fresh runs (RELEASES=all or some; else a sample)'
 	@echo 'make test-fuzz           more than 100,000 hostile inputs, counted in docs/reliability.md (ARGS=... for another seed)'
 	@echo 'make compatibility       run every release anew and write docs/compatibility.md (RELEASES=... only these)'
