@@ -141,8 +141,29 @@ def test_need_of_the_function_is_told_by_the_release(release: str, needed: bool,
 
 
 @pytest.mark.parametrize(
+    ("release", "words"),
+    [
+        ("4.37.2", "is older than 4.38"),
+        ("4.38.0", "calls torch.isin itself"),
+        ("4.44.2", "calls torch.isin itself"),
+        ("5.1.0", "which other packages import from it"),
+    ],
+)
+def test_the_reason_is_told_by_the_release(release: str, words: str) -> None:
+    assert words in ISIN.need(release, "2.1.0", 1).reason
+
+
+@pytest.mark.parametrize(
     ("release", "torch", "files", "needed", "reason"),
     [
+        (
+            "4.44.2",
+            "2.4.0",
+            5,
+            True,
+            "torch 2.4.0 has an incomplete isin on MPS and transformers 4.44.2 calls it in 5 files",
+        ),
+        ("main", "2.3.1", 2, True, "torch 2.3.1 has no isin on MPS and transformers main calls it in 2 files"),
         ("4.44.2", "2.3.1", 5, True, "torch 2.3.1 has no isin on MPS and transformers 4.44.2 calls it in 5 files"),
         ("4.38.2", "2.1.0", 1, True, "torch 2.1.0 has no isin on MPS and transformers 4.38.2 calls it in 1 file"),
         (

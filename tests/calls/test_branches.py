@@ -65,6 +65,11 @@ GONE = {
         "a = 1\nif mps:\n    x = isin\n    # gone\n\n\n# stays\nb = 2\n",
         "a = 1\n# stays\nb = 2\n",
     ),
+    "and the one empty line below it": ("if mps:\n    x = isin\n\nb = 2\n", "b = 2\n"),
+    "an else on one line, deep inside": (
+        "def f():\n    if mps:\n        x = isin\n    else: x = 2\n    return x\n",
+        "def f():\n    x = 2\n    return x\n",
+    ),
     "what is last leaves the lines below it": (
         "def f():\n    a = 1\n    if mps:\n        x = isin\n\n\ndef g(): pass\n",
         "def f():\n    a = 1\n\n\ndef g(): pass\n",

@@ -204,6 +204,8 @@ STRANGE = {
     "@torch.jit.script\ndef f(a, b):\n    return torch.isin(a, b)\n": (
         "line 4 uses torch.isin in a function for torch.jit.script"
     ),
+    "torch: Any = None\nx = torch.isin(a, b)\n": "line 3 calls what may be torch.isin or something else",
+    "t: Any = torch\nx = t.isin(a, b)\n": "line 3 calls what may be torch.isin or something else",
     "x = f'{torch.isin( a,b ) = }'\n": "line 2 calls torch.isin in an f-string that shows its text",
     "t, u = torch, 1\nx = t.isin(a, b)\n": "line 3 may call torch.isin by way of a variable",
     "t = torch if c else None\nx = t.isin(a, b)\n": "line 3 may call torch.isin by way of a variable",
@@ -238,6 +240,14 @@ STRANGE = {
 @pytest.mark.parametrize(("text", "told"), STRANGE.items())
 def test_what_cannot_be_redirected_is_told_of_with_its_line(text: str, told: str) -> None:
     check_noop(HEAD + text, told)
+
+
+@pytest.mark.parametrize(
+    "decorator", ["script", "torch.jit.script_if_tracing", "torch.jit.script_method", "torch.jit.script(optimize=True)"]
+)
+def test_what_torch_compiles_speaks_no_python_and_is_told_of(decorator: str) -> None:
+    text = f"@{decorator}\ndef f(a, b):\n    return torch.isin(a, b)\n"
+    check_noop(HEAD + text, "line 4 uses torch.isin in a function for torch.jit.script")
 
 
 @pytest.mark.parametrize(
