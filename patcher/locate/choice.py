@@ -20,6 +20,8 @@ class Choice:
 
     python: Path
     reason: str
+    met: bool = False
+    """Whether it was met on the way up from the current folder, where anybody may have put it: nobody named it."""
 
 
 def meant(user: User) -> Choice | None:
@@ -41,7 +43,8 @@ def _choices(user: User) -> Iterator[Choice]:
             yield Choice(python=_python_in(user.cwd / prefix), reason=f"{variable} is set to {prefix}")
     for folder in (user.cwd, *user.cwd.parents):
         if os.path.isdir(folder / ".venv"):  # noqa: PTH112 - Path's raises where the folder may not be entered
-            yield Choice(python=_python_in(folder / ".venv"), reason=f"{folder / '.venv'} is the nearest .venv")
+            reason = f"{folder / '.venv'} is the nearest .venv"
+            yield Choice(python=_python_in(folder / ".venv"), reason=reason, met=True)
     python = user.which("python3")
     if python:
         yield Choice(python=python, reason=f"{python} is the python3 on PATH")

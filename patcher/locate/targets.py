@@ -146,7 +146,19 @@ def _meant(user: User) -> Target | NotFound:
     if meant is None:
         error = distribution.absent("to look for: no Python environment is active or on PATH")
         return NotFound(python=None, site_packages=None, error=error)
+    stranger = _stranger(meant.python) if meant.met and os.geteuid() == 0 else None
+    if stranger:
+        message = f"{meant.python} was not started by root, because {stranger} is not root's alone."
+        hint = f"Run the command as its owner or, if you trust it, say --python {shlex.quote(str(meant.python))}."
+        return _not_found(PatcherError("foreign-interpreter", message, hint), meant.reason, None, meant.python)
     return _from_python(meant.python, user, meant.reason)
+
+
+def _stranger(python: Path) -> Path | None:
+    """Who but root had a hand in an environment whose interpreter is there; nobody where it is not there at all."""
+    folders = sorted(python.parent.parent.glob("lib*/python*/site-packages")) or [python.parent]
+    found = (trust.stranger(python, folder) for folder in folders)
+    return next(filter(None, found), None) if os.path.lexists(python) else None
 
 
 def _target(installed: Distribution, reason: str, python: Path | None = None, answer: Answer | None = None) -> Target:

@@ -1,4 +1,4 @@
-"""Another program at work on the same files in the worst instant: what it puts there is neither lost nor resurrected."""
+"""Another program at work on the same files at the worst instant: what it puts there is not lost."""
 
 from __future__ import annotations
 

@@ -6,12 +6,16 @@ import fcntl
 import os
 import shutil
 import struct
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from patcher.locate import targets
+from patcher.model import NotFound
 
 ROOT = os.geteuid() == 0
 SOURCE = Path("transformers", "pytorch_utils.py")
@@ -313,3 +317,36 @@ class TestUnder:
         give(betraying)
         assert tool("status", "--python", betraying / "bin" / "python").code == 0
         assert (tmp_path / "started").exists()
+
+    @pytest.mark.skipif(not ROOT, reason="only as root")
+    def test_the_home_of_a_copied_interpreter_counts(self, tool: Any, betraying: Path, tmp_path: Path) -> None:
+        """One of `python -m venv --copies` is no link: only pyvenv.cfg says whose standard library it runs."""
+        (own,) = betraying.glob("lib/python3.*/site-packages")
+        theirs = tmp_path / "theirs"
+        (theirs / "lib").mkdir(parents=True)
+        (theirs / "bin").symlink_to(Path(sys.base_prefix) / "bin")
+        (theirs / "lib" / own.parent.name).symlink_to(Path(sys.base_prefix) / "lib" / own.parent.name)
+        give(theirs)
+        config = betraying / "pyvenv.cfg"
+        config.write_text(f"home = {theirs / 'bin'}\n")
+        python = betraying / "bin" / "python"
+        real = python.resolve()
+        python.unlink()
+        shutil.copy(real, python)
+        tool("status", "isin_mps_friendly", "--under", betraying)
+        assert not (tmp_path / "started").exists()
+
+    @pytest.mark.skipif(not ROOT, reason="only as root")
+    @pytest.mark.parametrize("owner", ["theirs", "root's"])
+    def test_a_venv_that_is_met_on_the_way_up_is_not_started_either(
+        self, betraying: Path, tmp_path: Path, owner: str
+    ) -> None:
+        work = tmp_path / "project" / "work"
+        work.mkdir(parents=True)
+        shutil.move(betraying, work.parent / ".venv")
+        if owner == "theirs":
+            give(work.parent / ".venv")
+        found = targets.find(targets.Options(), {"PATH": os.environ["PATH"]}, work)
+        assert (tmp_path / "started").exists() == (owner == "root's")
+        if owner == "theirs":
+            assert [one.error.code for one in found if isinstance(one, NotFound)] == ["foreign-interpreter"]
