@@ -55,6 +55,7 @@ ORDER = (
     "change.told",
     "change.plan",
     "change.survey",
+    "change.leftovers",
     "change.deeds",
     "change.operations",
     "guest",

@@ -17,8 +17,9 @@ from typing import Any
 from patcher import __version__
 from patcher.change import record
 from patcher.errors import PatcherError
+from patcher.locate import metadata
 
-FOLDER = "mps-patcher"
+FOLDER = metadata.OURS
 STATE = "state.json"
 SCHEMA = 1
 _BACKUP = re.compile(r"[0-9a-f]{64}\.orig")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import PurePosixPath
 
 from patcher import freshness
-from patcher.change import bytecode, told
+from patcher.change import bytecode, leftovers, told
 from patcher.change.deeds import Deed, Deeds
 from patcher.change.diff import unified
 from patcher.change.files import Image, digest
@@ -117,6 +117,9 @@ def _each(
 ) -> tuple[Result, ...]:
     results: list[Result] = []
     for target in targets:
+        if alone and target.site_packages:
+            with suppress(PatcherError):  # it is none of this target's
+                leftovers.clear(target.site_packages)
         if isinstance(target, NotFound):
             results.append(Result(target=target, patch=None, file=None, state=None, error=target.error))
             continue

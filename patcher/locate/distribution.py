@@ -38,7 +38,7 @@ def read(folder: Path) -> Distribution:
     """
     try:
         seen = folder.stat()
-        found = metadata.marks(entry.name for entry in folder.iterdir())
+        found = metadata.marks(entry.name for entry in folder.iterdir() if not metadata.is_leftover(entry))
         return _judged(folder, found, (seen.st_dev, seen.st_ino))
     except OSError as error:
         raise _unreadable(folder, error) from error

@@ -16,6 +16,8 @@ from pathlib import Path
 from packaging.utils import canonicalize_name
 
 NAME = "transformers"
+OURS = "mps-patcher"
+"""The folder in a dist-info that holds the back-ups and what was meant."""
 _LINK = "__editable__."
 _KINDS = ("dist-info", "egg-link", "pth", "egg-info", "egg")
 
@@ -51,6 +53,11 @@ def _owner(stem: str, *, linked: bool) -> str | None:
     if linked and not stem.startswith(_LINK):
         return None
     return canonicalize_name(stem[len(_LINK) if linked else 0 :].partition("-")[0])
+
+
+def is_leftover(dist_info: Path) -> bool:
+    """Whether nothing is in a dist-info but what we keep there: an installer removed the rest, so it is none."""
+    return listing(dist_info) == [OURS]
 
 
 def listing(folder: Path) -> list[str]:

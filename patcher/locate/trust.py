@@ -31,12 +31,24 @@ def stranger(python: Path, site_packages: Path) -> Path | None:
 def _run_by(python: Path, site_packages: Path) -> Iterator[Path]:
     config, library = python.parent.parent / "pyvenv.cfg", Path("lib", site_packages.parent.name)
     yield from (python, python.parent, site_packages, site_packages.parent)
-    base = Path(os.path.realpath(python)).parent.parent
-    yield from (path for path in (config, base / library) if os.path.lexists(path))
+    yield from (
+        path for path in (config, *(base / library for base in _bases(python, config))) if os.path.lexists(path)
+    )
     try:
         yield from site_packages.iterdir()
     except OSError:
         return  # who cannot list it has no site-packages there
+
+
+def _bases(python: Path, config: Path) -> Iterator[Path]:
+    """The prefixes that it may take its standard library from: where its link leads to, and what pyvenv.cfg says."""
+    yield Path(os.path.realpath(python)).parent.parent
+    try:
+        lines = config.read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return
+    pairs = (line.partition("=") for line in lines)
+    yield from (Path(value.strip()).parent for key, _, value in pairs if key.strip().lower() == "home")
 
 
 def _steps(path: Path) -> Iterator[Path]:

@@ -14,7 +14,7 @@ from typing import Any
 import libcst  # noqa: F401 - what is imported later would be seen as one of the tool's calls
 import pytest
 
-from patcher.change import exchange, transaction
+from patcher.change import exchange, leftovers, transaction
 from patcher.errors import PatcherError
 from patcher.model import State
 from patches import CATALOGUE
@@ -179,3 +179,46 @@ def test_a_forced_revert_that_was_cut_leaves_nothing(env: Callable[..., Any], cu
         it.source.write_bytes(edited)
         at += 1
     assert at > 20
+
+
+@pytest.fixture
+def left(env: Callable[..., Any]) -> Any:
+    """A patched target of whose dist-info an installer has left nothing but our folder."""
+    it = env()
+    it.apply()
+    for path in it.target.dist_info.iterdir():
+        if path != it.ours:
+            path.unlink()
+    return it
+
+
+def test_a_ledger_alone_goes_unless_it_may_hold_the_only_copy(left: Any) -> None:
+    leftovers.clear(left.target.site_packages)
+    assert len(list(left.ours.iterdir())) == 2, "the patched file is still there"
+    left.source.write_bytes(b"# of another release\n")
+    leftovers.clear(left.target.site_packages)
+    assert not left.target.dist_info.exists()
+    assert left.source.read_bytes() == b"# of another release\n"
+
+
+@pytest.mark.parametrize("text", ["{", ""])
+def test_a_ledger_alone_that_cannot_be_read_stays(left: Any, text: str) -> None:
+    left.source.unlink()
+    (left.ours / "state.json").write_text(text)
+    leftovers.clear(left.target.site_packages)
+    assert len(list(left.ours.iterdir())) == 2
+
+
+@pytest.mark.parametrize("name", ["METADATA", "mps-patcher/notes.txt"])
+def test_what_holds_anything_else_stays(left: Any, name: str) -> None:
+    left.source.unlink()
+    (left.target.dist_info / name).write_text("theirs")
+    leftovers.clear(left.target.site_packages)
+    assert len(list(left.ours.iterdir())) >= 2
+
+
+def test_no_file_below_another_folder_is_taken_for_ours(left: Any) -> None:
+    left.source.unlink()
+    left.source.parent.rename(left.source.parent.with_name("other"))
+    leftovers.clear(left.target.site_packages)
+    assert not left.target.dist_info.exists()

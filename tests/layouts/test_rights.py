@@ -7,6 +7,7 @@ import os
 import shutil
 import struct
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -339,6 +340,23 @@ class TestUnder:
         assert result["target"]["torch"] == "2.1.0"
         assert "its interpreter was not started by root, because" in result["target"]["reason"]
         assert "not started by root" in tool("status", "--under", prefix).out
+
+    @pytest.mark.skipif(not ROOT, reason="only as root")
+    def test_the_home_of_a_copied_interpreter_counts(self, tool: Any, betraying: Path, tmp_path: Path) -> None:
+        """One of `python -m venv --copies` is no link: only pyvenv.cfg says whose standard library it runs."""
+        (own,) = betraying.glob("lib/python3.*/site-packages")
+        theirs = tmp_path / "theirs"
+        (theirs / "lib").mkdir(parents=True)
+        (theirs / "bin").symlink_to(Path(sys.base_prefix) / "bin")
+        (theirs / "lib" / own.parent.name).symlink_to(Path(sys.base_prefix) / "lib" / own.parent.name)
+        give(theirs)
+        (betraying / "pyvenv.cfg").write_text(f"home = {theirs / 'bin'}\n")
+        python = betraying / "bin" / "python"
+        real = python.resolve()
+        python.unlink()
+        shutil.copy(real, python)
+        tool("status", "isin_mps_friendly", "--under", betraying)
+        assert not (tmp_path / "started").exists()
 
     @pytest.mark.skipif(not ROOT, reason="only as root")
     def test_one_that_is_named_is_asked_whoever_owns_it(self, tool: Any, betraying: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pip
 import pytest
 
 from patcher.model import State
@@ -124,17 +125,20 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="what is left of us is taken for a second distribution")
 @pytest.mark.parametrize("version", [None, "4.46.3"], ids=["uninstall", "upgrade"])
 def test_what_an_installer_left_since_it_knew_nothing_of_us_goes_with_the_next_revert(
-    venv: Callable[[str], Any], small: Callable[[str], Path], version: str | None
+    venv: Callable[[str], Any], small: Callable[[str], Path], tmp_path: Path, version: str | None
 ) -> None:
     """Patched while pip had read RECORD already, and waited: it removes transformers, but not our folder."""
     it = venv("pip")
     it.call(it.installing(small("4.45.1")))
     command = it.installing(small(version)) if version else it.uninstalling()
-    pip = [sys.executable, "-c", HAS_READ, json.dumps(it.patcher("apply")), *command[command.index("pip") + 1 :]]
-    subprocess.run(pip, env=it.environ, check=True, capture_output=True)
+    words = command[command.index(str(it.python)) + 1 :]  # with --python, pip would start itself anew
+    (tmp_path / "only-pip").mkdir()
+    (tmp_path / "only-pip" / "pip").symlink_to(Path(pip.__file__).parent)
+    environ = it.environ | {"PYTHONPATH": str(tmp_path / "only-pip")}
+    patching = ["/usr/bin/env", f"PYTHONPATH={it.environ['PYTHONPATH']}", *it.patcher("apply")]
+    subprocess.run([it.python, "-c", HAS_READ, json.dumps(patching), *words], env=environ, check=True)
     assert any("/mps-patcher/" in name for name in it.names())
     subprocess.run(it.patcher("revert"), env=it.environ, check=False, capture_output=True)
     assert it.wrong(small(version) if version else None) == []
