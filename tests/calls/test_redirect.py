@@ -275,6 +275,18 @@ PLACES = {
         f"{HEAD}\nfrom ...modeling_utils import x\nfrom ...utils import y\n\nz = torch.isin(a, b)\n",
         f"{HEAD}\nfrom ...modeling_utils import x\n{IMPORT}from ...utils import y\n\nz = isin_mps_friendly(a, b)\n",
     ),
+    "behind the one other import": (
+        f"{HEAD}from ...modeling_utils import x\nz = torch.isin(a, b)\n",
+        f"{HEAD}from ...modeling_utils import x\n{IMPORT}z = isin_mps_friendly(a, b)\n",
+    ),
+    "behind the last of the other imports": (
+        f"{HEAD}from ... import v\nfrom ...cache import w\nfrom ...f import x\nz = torch.isin(a, b)\n",
+        f"{HEAD}from ... import v\nfrom ...cache import w\nfrom ...f import x\n{IMPORT}z = isin_mps_friendly(a, b)\n",
+    ),
+    "in the alphabet of those that follow each other": (
+        f"{HEAD}from ...cache import w\ny = 1\nfrom ...utils import x\nz = torch.isin(a, b)\n",
+        f"{HEAD}from ...cache import w\n{IMPORT}y = 1\nfrom ...utils import x\nz = isin_mps_friendly(a, b)\n",
+    ),
     "behind the import of torch, where there is no other": (
         f'"""Doc."""\nfrom __future__ import annotations\n{HEAD}x = torch.isin(a, b)\n',
         f'"""Doc."""\nfrom __future__ import annotations\n{OURS}x = isin_mps_friendly(a, b)\n',
