@@ -224,15 +224,14 @@ def report(files: dict[str, dict[str, Mutant]]) -> tuple[list[str], bool]:
 def _intro(total: Counter[str]) -> list[str]:
     run, valid = total["run"], total["valid"]
     drawn = f" Of files with more, those run were drawn at random (seed {SEED})." if run < valid else ""
-    return wrap(
-        f"mutmut broke one small place of a function at a time: {run} of {valid} mutants were run, and {total['killed']} "
-        f"were killed.{drawn} Not counted: mutants that mypy refuses, and those that change only the words of a message "
-        "(a string of two words or more), the case of an encoding's name, or `strict=False`, which goes without saying. "
-        "A mutant gets the tests that reach its function in this process, the quickest first, up to "
-        f"{BUDGET:.0f} seconds of them. Not broken: code outside of functions, functions with a decorator, what runs "
-        "in another interpreter (`selftest/`, `probe.py`, `replacement.py`, `contract.py`).",
-        118,
-    )
+    text = f"""
+        mutmut broke one small place of a function at a time: {run} of {valid} mutants were run, and {total["killed"]}
+        were killed.{drawn} Not counted: mutants that mypy refuses, and those that change only the words of a message
+        (a string of two words or more), the case of an encoding's name, or `strict=False`, which goes without saying.
+        A mutant gets the tests that reach its function in this process, the quickest first, up to {BUDGET:.0f} seconds
+        of them. Not broken: code outside of functions, functions with a decorator, and what runs in another interpreter
+        (`selftest/`, `probe.py`, `replacement.py`, `contract.py`)."""
+    return wrap(" ".join(text.split()), 118)
 
 
 def _row(name: str, count: Counter[str]) -> str:
