@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from textwrap import dedent
+from textwrap import dedent, wrap
 from typing import Any
 
 import reliability
@@ -142,12 +142,19 @@ def _mutant(name: str, key: str, span: tuple[int, int], old: list[str], new: lis
 
 
 def _wordless(lines: list[str]) -> str:
-    """What a function does, whatever the words of its messages."""
+    """What a function does, whatever the words of its messages, and with nothing said that goes without saying."""
     tree = ast.parse(dedent("\n".join(lines)))
     for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and WORDS.search(node.value):
-            node.value = "words"
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            node.value = "words" if WORDS.search(node.value) else _encoding(node.value)
+        elif isinstance(node, ast.Call):
+            node.keywords = [one for one in node.keywords if ast.unparse(one) != "strict=False"]
     return ast.dump(tree)
+
+
+def _encoding(text: str) -> str:
+    """The name of an encoding, for which case does not matter; all other text as it is."""
+    return text.lower() if text.lower() in ("ascii", "utf-8") else text
 
 
 def draw(files: dict[str, dict[str, Mutant]], sample: int) -> None:
@@ -217,13 +224,14 @@ def report(files: dict[str, dict[str, Mutant]]) -> tuple[list[str], bool]:
 def _intro(total: Counter[str]) -> list[str]:
     run, valid = total["run"], total["valid"]
     drawn = f" Of files with more, those run were drawn at random (seed {SEED})." if run < valid else ""
-    return [
-        f"mutmut broke one small place of a function at a time: {run} of {valid} mutants were run, and",
-        f"{total['killed']} were killed.{drawn} Not counted: mutants that mypy refuses, and those that change only the",
-        "words of a message (a string of two words or more). A mutant gets the tests that reach its function in this",
-        f"process, the quickest first, up to {BUDGET:.0f} seconds of them. Not broken: code outside of functions,",
-        "functions with a decorator, what runs elsewhere (`selftest/`, `probe.py`, `replacement.py`, `contract.py`).",
-    ]
+    text = f"""
+        mutmut broke one small place of a function at a time: {run} of {valid} mutants were run, and {total["killed"]}
+        were killed.{drawn} Not counted: mutants that mypy refuses, and those that change only the words of a message
+        (a string of two words or more), the case of an encoding's name, or `strict=False`, which goes without saying.
+        A mutant gets the tests that reach its function in this process, the quickest first, up to {BUDGET:.0f} seconds
+        of them. Not broken: code outside of functions, functions with a decorator, and what runs in another interpreter
+        (`selftest/`, `probe.py`, `replacement.py`, `contract.py`)."""
+    return wrap(" ".join(text.split()), 118)
 
 
 def _row(name: str, count: Counter[str]) -> str:

@@ -30,6 +30,13 @@ BANNER = (
     f"# mps-patcher {__version__} put another body into this function, one that is right on MPS.\n"
     f"# mps-patcher undoes it with: mps-patcher revert {NAME}\n"
 ).encode()
+ADDED_BANNER = (
+    f"# mps-patcher {__version__} added this function, which is right on MPS.\n"
+    f"# mps-patcher undoes it with: mps-patcher revert {NAME}\n"
+).encode()
+REPLACEMENT = PATCH.replacement.read_bytes()
+(OURS,) = (node for node in ast.parse(REPLACEMENT).body if isinstance(node, ast.FunctionDef) and node.name == NAME)
+OUR_FUNCTION = REPLACEMENT.splitlines()[OURS.lineno - 1 : OURS.end_lineno]
 Parts = tuple[bytes, bytes, bytes]
 """What is above the function, the function, and what is below."""
 
@@ -283,7 +290,8 @@ def test_it_is_added_to_every_release_without_it(version: str, wheels: Callable[
         source = archive.read(str(PATCH.file))
     result = add(source, PATCH)
     assert result.startswith(source + b"\n\n# mps-patcher ")
-    assert add_refused(result).code == "unknown-body"
+    refusal = add_refused(result)
+    assert (refusal.code, refusal.hint.partition(".")[0]) == ("unknown-body", "Not even --force can replace it")
 
 
 @pytest.mark.parametrize(
@@ -309,6 +317,19 @@ def add_refused(source: bytes) -> PatcherError:
         add(source, PATCH)
     assert "\n" not in caught.value.message + caught.value.hint
     return caught.value
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"], ids=["LF", "CRLF", "CR"])
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_it_is_added_two_lines_below_in_the_line_ends_of_the_file(end: bytes, is_cut: bool) -> None:
+    source = end.join([b"import torch", b"x = 1", *([] if is_cut else [b""])])
+    added = [b"", b"", *ADDED_BANNER.splitlines(), *OUR_FUNCTION]
+    assert add(source, PATCH) == source + (end if is_cut else b"") + b"".join(line + end for line in added)
+
+
+def test_it_is_added_to_a_single_line_without_an_end() -> None:
+    added = [b"", b"", *ADDED_BANNER.splitlines(), *OUR_FUNCTION]
+    assert add(b"import torch", PATCH) == b"import torch\n" + b"".join(line + b"\n" for line in added)
 
 
 @pytest.mark.parametrize("body", RELEASES)

@@ -264,8 +264,18 @@ def test_what_comes_from_elsewhere_is_told_of(text: str, told: str) -> None:
     check_noop(text, told)
 
 
+TYPED = [
+    f"if {test}:\n    from torch import isin\nf = isin(a, b)\n" for test in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+]
+
+
 def test_other_calls_of_the_file_are_redirected_beside_a_strange_use() -> None:
-    for strange in ("f = torch.isin\n", "f = torch.isin(a, b, invert=None)\n", "f = torch.isin(a, b, invert=f(x))\n"):
+    for strange in (
+        "f = torch.isin\n",
+        "f = torch.isin(a, b, invert=None)\n",
+        "f = torch.isin(a, b, invert=f(x))\n",
+        *TYPED,
+    ):
         result = rewritten(f"{HEAD}{strange}x = torch.isin(a, b)\n")
         assert result == f"{OURS}{strange}x = isin_mps_friendly(a, b)\n"
 
@@ -274,6 +284,30 @@ PLACES = {
     "in the alphabet of the other imports": (
         f"{HEAD}\nfrom ...modeling_utils import x\nfrom ...utils import y\n\nz = torch.isin(a, b)\n",
         f"{HEAD}\nfrom ...modeling_utils import x\n{IMPORT}from ...utils import y\n\nz = isin_mps_friendly(a, b)\n",
+    ),
+    "behind the one other import": (
+        f"{HEAD}from ...modeling_utils import x\nz = torch.isin(a, b)\n",
+        f"{HEAD}from ...modeling_utils import x\n{IMPORT}z = isin_mps_friendly(a, b)\n",
+    ),
+    "behind the last of the other imports": (
+        f"{HEAD}from ... import v\nfrom ...cache import w\nfrom ...f import x\nz = torch.isin(a, b)\n",
+        f"{HEAD}from ... import v\nfrom ...cache import w\nfrom ...f import x\n{IMPORT}z = isin_mps_friendly(a, b)\n",
+    ),
+    "in the alphabet of those that follow each other": (
+        f"{HEAD}from ...cache import w\ny = 1\nfrom ...utils import x\nz = torch.isin(a, b)\n",
+        f"{HEAD}from ...cache import w\n{IMPORT}y = 1\nfrom ...utils import x\nz = isin_mps_friendly(a, b)\n",
+    ),
+    "in front of an import of several lines": (
+        f"{HEAD}from ...utils import (\n    x,\n)\nz = torch.isin(a, b)\n",
+        f"{HEAD}{IMPORT}from ...utils import (\n    x,\n)\nz = isin_mps_friendly(a, b)\n",
+    ),
+    "behind an import of several lines": (
+        f"{HEAD}from ...cache import (\n    x,\n)\nz = torch.isin(a, b)\n",
+        f"{HEAD}from ...cache import (\n    x,\n)\n{IMPORT}z = isin_mps_friendly(a, b)\n",
+    ),
+    "behind a last line without an end": (
+        "def f(a, b):\n    return torch.isin(a, b)\nimport torch",
+        f"def f(a, b):\n    return isin_mps_friendly(a, b)\nimport torch\n{IMPORT.rstrip()}",
     ),
     "behind the import of torch, where there is no other": (
         f'"""Doc."""\nfrom __future__ import annotations\n{HEAD}x = torch.isin(a, b)\n',
