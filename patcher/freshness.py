@@ -71,7 +71,7 @@ def _by_content(pyc: bytes, source: bytes) -> Freshness:
         return Freshness.UNKNOWN
     try:
         held = marshal.loads(pyc[HEADER_BYTES:])  # noqa: S302 - code is compared, never run
-    except (EOFError, ValueError, TypeError):
+    except (EOFError, ValueError, TypeError, MemoryError):  # of damaged lengths too
         return Freshness.STALE
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a SyntaxWarning in the user's file is not ours to tell
