@@ -75,5 +75,8 @@ def _by_content(pyc: bytes, source: bytes) -> Freshness:
         return Freshness.STALE
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a SyntaxWarning in the user's file is not ours to tell
-        levels = [compile(source, "", "exec", dont_inherit=True, optimize=level) for level in (0, 1, 2)]
+        try:
+            levels = [compile(source, "", "exec", dont_inherit=True, optimize=level) for level in (0, 1, 2)]
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return Freshness.STALE  # nothing can have been made from this
     return Freshness.FRESH if held in levels else Freshness.STALE
