@@ -71,9 +71,12 @@ def _by_content(pyc: bytes, source: bytes) -> Freshness:
         return Freshness.UNKNOWN
     try:
         held = marshal.loads(pyc[HEADER_BYTES:])  # noqa: S302 - code is compared, never run
-    except (EOFError, ValueError, TypeError):
+    except (EOFError, ValueError, TypeError, MemoryError):  # of damaged lengths too
         return Freshness.STALE
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a SyntaxWarning in the user's file is not ours to tell
-        levels = [compile(source, "", "exec", dont_inherit=True, optimize=level) for level in (0, 1, 2)]
+        try:
+            levels = [compile(source, "", "exec", dont_inherit=True, optimize=level) for level in (0, 1, 2)]
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return Freshness.STALE  # nothing can have been made from this
     return Freshness.FRESH if held in levels else Freshness.STALE

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import marshal
 import os
 import subprocess
 import sys
@@ -148,3 +150,13 @@ def test_all_bytecode_of_the_module_is_found_and_no_other(pythons: dict[tuple[in
     assert bytecode_of(source) == tuple(sorted(made))
     (source.parent / "__pycache__" / "module.another.pyc").mkdir()
     assert bytecode_of(source) == tuple(sorted(made))
+
+
+def test_bytecode_of_a_source_that_cannot_be_compiled_is_stale(tmp_path: Path) -> None:
+    """`return` outside of a function is a tree all the same, so the file may well be a patched one."""
+    source = tmp_path / "odd.py"
+    source.write_bytes(b"return 5\n")
+    status = source.stat()
+    header = [0, int(status.st_mtime), status.st_size]
+    pyc = importlib.util.MAGIC_NUMBER + b"".join(number.to_bytes(4, "little") for number in header) + marshal.dumps(5)
+    assert judge(pyc, source.read_bytes(), status) is Freshness.STALE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from pathlib import Path
 
 from patcher.errors import PatcherError
 
+LIMIT = 1 << 26
+"""Bytes: hundreds of times as much as the largest module, or RECORD, of any transformers."""
 _OWNER = "Run the command as the owner of the environment; look for an immutable flag if you are."
 _SPACE = "Free some space and run the command again."
 _OTHER = "Let the other installer finish, then run the command again."
@@ -23,6 +26,7 @@ _CAUSES = {
     errno.EDQUOT: ("disk-full", "the disk quota is used up", _SPACE),
     errno.EIO: ("io-error", "the disk failed to read or write", "Check the disk, then run the command again."),
     errno.ELOOP: ("linked-folder", "it is a link to somewhere else", "Name the environment that it points into."),
+    errno.EFBIG: ("too-large", "it is larger than any file of transformers", "Reinstall transformers."),
     errno.ENOTDIR: ("linked-folder", "it is a link, or no folder", "Name the environment that it points into."),
     errno.ENOENT: ("target-changed", "it vanished", _OTHER),
     errno.ESTALE: ("target-changed", "it vanished", _OTHER),
@@ -54,8 +58,19 @@ def digest(data: bytes) -> str:
 
 def read(path: Path) -> bytes:
     """The bytes of a file, links followed; a failure is a PatcherError."""
-    with explained(path):
-        return path.read_bytes()
+    with explained(path), path.open("rb", buffering=0) as file:
+        return content(file.fileno())
+
+
+def content(fd: int) -> bytes:
+    """The rest of an open file. Raises OSError (EFBIG) where that is more than any file of a target can be."""
+    parts, size = [], 0
+    while part := os.read(fd, 1 << 20):
+        parts.append(part)
+        size += len(part)
+        if size > LIMIT:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    return b"".join(parts)
 
 
 def same(one: Image | None, other: Image | None) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 from patcher.change import attributes, exchange
-from patcher.change.files import Image, changed, explained, same
+from patcher.change.files import Image, changed, content, explained, same
 from patcher.errors import PatcherError
 
 SUFFIX = ".mps-patcher"
@@ -95,7 +95,7 @@ class Folder:
             if link is not None and os.geteuid() == 0 and entry.st_uid not in (0, found.st_uid):
                 raise self._foreign(name)
             return Image(
-                data=_all(fd),
+                data=content(fd),
                 mode=stat.S_IMODE(found.st_mode) & (0o7777 if link is None and found.st_nlink == 1 else 0o777),
                 uid=found.st_uid,
                 gid=found.st_gid,
@@ -123,7 +123,7 @@ class Folder:
         except OSError:
             return None
         try:
-            return _all(fd) if stat.S_ISREG(os.fstat(fd).st_mode) else None
+            return content(fd) if stat.S_ISREG(os.fstat(fd).st_mode) else None
         finally:
             os.close(fd)
 
@@ -276,13 +276,6 @@ class Folder:
 def spare(name: str) -> str:
     """The temporary name of `name`, in the same folder."""
     return f".{name}{SUFFIX}"
-
-
-def _all(fd: int) -> bytes:
-    parts = []
-    while part := os.read(fd, 1 << 20):
-        parts.append(part)
-    return b"".join(parts)
 
 
 def _sync(fd: int) -> None:

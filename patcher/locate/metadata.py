@@ -18,6 +18,8 @@ from packaging.utils import canonicalize_name
 NAME = "transformers"
 OURS = "mps-patcher"
 """The folder in a dist-info that holds the back-ups and what was meant."""
+_LIMIT = 1 << 24
+"""Bytes: no file of metadata is as large."""
 _LINK = "__editable__."
 _KINDS = ("dist-info", "egg-link", "pth", "egg-info", "egg")
 
@@ -120,7 +122,10 @@ def _content(path: Path) -> bytes:
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, "no ordinary file", str(path))
-        return file.read()
+        data = file.read(_LIMIT + 1)
+        if len(data) > _LIMIT:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+        return data
 
 
 def named_version(folder: Path) -> str | None:

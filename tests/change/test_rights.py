@@ -365,3 +365,14 @@ def test_a_link_that_root_makes_anew_is_the_users(env: Callable[..., Any], tmp_p
     assert it.revert().error is None
     assert it.source.is_symlink()
     assert it.source.lstat().st_uid == OTHER
+
+
+@pytest.mark.parametrize("name", ["RECORD", "pytorch_utils.py", "state.json"])
+def test_a_file_that_no_memory_holds_is_refused(env: Callable[..., Any], name: str) -> None:
+    """It takes no room on the disk, so anybody can leave one."""
+    it = env()
+    it.apply()
+    paths = {"RECORD": it.record, "pytorch_utils.py": it.source, "state.json": it.ours / "state.json"}
+    os.truncate(paths[name], 100 << 30)
+    for command in ("status", "apply", "revert"):
+        assert getattr(it, command)().error.code == "too-large"
