@@ -12,11 +12,11 @@ from patcher.errors import PatcherError
     [
         ("a b.py", "a b.py"),
         ("größe \N{SNOWMAN}", "größe \N{SNOWMAN}"),
-        ("a\nb\r\tc", "a b  c"),
+        ("a\nb\r\tc", "a\\nb\\r\\tc"),
         ("a\x1b[31m", "a\\x1b[31m"),
         ("caf\udce9", "caf\\udce9"),
         ("\ud800", "\\ud800"),
-        ("a\u2028b\x85c", "a b c"),
+        ("a\u2028b\x85c", "a\\u2028b\\x85c"),
         ("\u202e", "\\u202e"),
     ],
 )
