@@ -44,7 +44,7 @@ $(READY): pyproject.toml
 
 .PHONY: test
 test: $(READY)
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest -n auto $(ARGS)
 	@torch=$$($(PY) scripts/torch_env.py current) && set -x && "$$torch" -m pytest tests/torch $(ARGS)
 
 .PHONY: test-seed
