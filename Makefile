@@ -85,7 +85,7 @@ demo: $(READY)
 lint: $(READY)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	$(PY) -m mypy patcher scripts tests --exclude '^(patcher/selftest|tests/torch)/'
+	$(PY) -m mypy patcher scripts benchmarks tests --exclude '^(patcher/selftest|tests/torch)/'
 	@torch=$$($(PY) scripts/torch_env.py current) && set -x && \
 	$(PY) -m mypy --python-executable "$$torch" --cache-dir .mypy_cache/torch patcher/selftest patches $(wildcard tests/torch/*.py)
 
