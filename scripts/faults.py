@@ -91,7 +91,7 @@ def tried(ground: Ground, verb: str, point: Point) -> str:
         if ending.status != -signal.SIGKILL or len(ending.calls) != point.number + 1:
             raise Lost(f"{point}: it ended with {ending.status} after {len(ending.calls)} calls")
     else:
-        refused(ending, point)
+        refused(ending, point, verb)
     if not cut and not point.lasting:
         same(ground.snapshot(), before, f"{verb}: {point}")
         ground.clean = "apply" if verb == "revert" else "revert"
@@ -101,13 +101,16 @@ def tried(ground: Ground, verb: str, point: Point) -> str:
     return "killed" if cut else "failed for good"
 
 
-def refused(ending: Ending, point: Point) -> None:
-    """A failure is told in a line of cause and one of what to do, and by the exit code."""
+def refused(ending: Ending, point: Point, verb: str) -> None:
+    """A failure is told in a line of cause and one of what to do, and by the exit code; and that nothing changed."""
     if ending.status != 1 or ending.err or not (failures := errors(ending)):
         raise Lost(f"{point}: it ended with {ending.status}: {ending.out}{ending.err}")
     for error in failures:
         if not all(error[part] and "\n" not in error[part] for part in ("code", "message", "hint")):
             raise Lost(f"{point}: {error}")
+    told = {(result["changed"], result["state"]) for result in json.loads(ending.out)["results"]}
+    if not point.lasting and not told <= {(False, "unpatched" if verb == "apply" else "patched")}:
+        raise Lost(f"{point}: it says {told}")
 
 
 def errors(ending: Ending) -> list[dict[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
@@ -11,8 +12,6 @@ from patcher.change.files import explained, read
 from patcher.edits import find
 from patcher.errors import PatcherError
 from patcher.model import Patch, State
-
-Ancestors = frozenset[tuple[int, int]]
 
 
 def mentioning(site_packages: Path, package: str, pattern: re.Pattern[bytes]) -> tuple[PurePosixPath, ...]:
@@ -22,7 +21,7 @@ def mentioning(site_packages: Path, package: str, pattern: re.Pattern[bytes]) ->
     Python files, such as one of data, is not looked into.
     """
     root = site_packages / package
-    found = (path for path in (_sources(root, frozenset()) if root.is_dir() else ()) if pattern.search(read(path)))
+    found = (path for path in (_sources(root) if root.is_dir() else ()) if pattern.search(read(path)))
     return tuple(sorted(PurePosixPath(path.relative_to(site_packages).as_posix()) for path in found))
 
 
@@ -45,17 +44,26 @@ def _is_link(path: Path, site_packages: Path) -> bool:
     return site_packages in path.parents and path.is_symlink()
 
 
-def _sources(folder: Path, above: Ancestors) -> Iterator[Path]:
-    with explained(folder), os.scandir(folder) as entries:
-        listed = sorted(entries, key=lambda entry: entry.name)
-        here = os.stat(folder)  # noqa: PTH116 - a folder that is met again below itself is one of links
-    if (here.st_dev, here.st_ino) in above:
-        return
-    for entry in listed:
-        if entry.name.endswith(".py") and entry.is_file():
-            yield Path(entry.path)
-        elif entry.name != "__pycache__" and entry.is_dir() and (not entry.is_symlink() or _holds_python(entry.path)):
-            yield from _sources(Path(entry.path), above | {(here.st_dev, here.st_ino)})
+def _sources(root: Path) -> Iterator[Path]:
+    """The Python files of a folder tree, by the path that needs no link where there is one; each folder once."""
+    seen: set[tuple[int, int]] = set()
+    waiting, linked = deque((root,)), deque[Path]()
+    while waiting or linked:
+        folder = (waiting or linked).popleft()
+        with explained(folder), os.scandir(folder) as entries:
+            listed = sorted(entries, key=lambda entry: entry.name)
+            here = os.stat(folder)  # noqa: PTH116 - beside its pair in Folder.identity
+        if (here.st_dev, here.st_ino) in seen:
+            continue
+        seen.add((here.st_dev, here.st_ino))
+        for entry in listed:
+            if entry.name.endswith(".py") and entry.is_file():
+                yield Path(entry.path)
+            elif entry.name != "__pycache__" and entry.is_dir():
+                if not entry.is_symlink():
+                    waiting.append(Path(entry.path))
+                elif _holds_python(entry.path):
+                    linked.append(Path(entry.path))
 
 
 def _holds_python(folder: str) -> bool:

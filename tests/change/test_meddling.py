@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import stat
@@ -14,7 +15,7 @@ from typing import Any
 import libcst  # noqa: F401 - what is imported later would be seen as one of the tool's calls
 import pytest
 
-from patcher.change import exchange, leftovers, transaction
+from patcher.change import exchange, leftovers, scan, transaction
 from patcher.errors import PatcherError
 from patcher.model import State
 from patches import CATALOGUE
@@ -222,3 +223,16 @@ def test_no_file_below_another_folder_is_taken_for_ours(left: Any) -> None:
     left.source.parent.rename(left.source.parent.with_name("other"))
     leftovers.clear(left.target.site_packages)
     assert not left.target.dist_info.exists()
+
+
+def test_folders_that_link_to_each_other_are_looked_into_once(env: Callable[..., Any]) -> None:
+    it = env()
+    folders = [it.source.parent / f"folder{number}" for number in range(9)]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "calls.py").write_text("import torch\ntorch.isin(a, b)\n")
+    for folder in folders:
+        for other in folders:
+            (folder / f"to_{other.name}").symlink_to(other)
+    found = scan.mentioning(it.target.site_packages, "transformers", re.compile(rb"isin\("))
+    assert [path.parent.name for path in found if path.name == "calls.py"] == [folder.name for folder in folders]
