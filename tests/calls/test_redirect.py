@@ -8,6 +8,7 @@ import re
 import tokenize
 from codecs import BOM_UTF8
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from zipfile import ZipFile
 
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 from patcher.calls.concrete import Names
 from patcher.calls.redirect import redirect
-from patcher.calls.sites import Sites, find
+from patcher.calls.sites import Sites, find, mention
 from patcher.errors import PatcherError
 from patcher.model import CallsPatch
 from patches.direct_isin import PATCH
@@ -56,6 +57,7 @@ CALLS = [
     ("torch . isin(a, b)", "isin_mps_friendly(a, b)"),
     ("(torch.isin)(a, b)", "(isin_mps_friendly)(a, b)"),
     ("(torch  # why\n .isin)(a, b)", "(isin_mps_friendly  # why\n )(a, b)"),
+    ("(torch  # one\n .  # two\n isin)(a, b)", "(isin_mps_friendly  # one\n   # two\n )(a, b)"),
     ("(torch.isin(a, b))", "(isin_mps_friendly(a, b))"),
     ("~torch.isin(a, b)[0].any()", "~isin_mps_friendly(a, b)[0].any()"),
     (
@@ -77,6 +79,12 @@ CALLS = [
     (
         "torch.isin(a, invert=True, test_elements=b, assume_unique=True)",
         "isin_mps_friendly(a, test_elements=b).logical_not()",
+    ),
+    ("torch.isin(invert=no, elements=a.b, test_elements=1)", "isin_mps_friendly(elements=a.b, test_elements=1).ne(no)"),
+    ("torch.isin(f(), invert=no, test_elements=b)", "isin_mps_friendly(f(), test_elements=b).ne(no)"),
+    (
+        "torch.isin(invert=True, elements=f(), test_elements=-1)",
+        "isin_mps_friendly(elements=f(), test_elements=-1).logical_not()",
     ),
     (
         "torch.isin(torch.isin(a, b, invert=True), c, invert=True)",
@@ -134,6 +142,11 @@ NAMED = {
     "within an if": ("if have:\n    import torch\n", "torch.isin(a, b)"),
     "none where it is not there": (
         "try:\n    import torch\nexcept ImportError:\n    torch = None\n",
+        "torch.isin(a, b)",
+    ),
+    "whatever type checkers see": ("import torch\nif TYPE_CHECKING:\n    torch = other\n", "torch.isin(a, b)"),
+    "whatever type checkers see, by another name": (
+        "import torch\nif typing.TYPE_CHECKING:\n    torch = other\nelse:\n    x = 1\n",
         "torch.isin(a, b)",
     ),
     "for type checkers too": (
@@ -201,9 +214,16 @@ STRANGE = {
     "x = torch.isin(invert=no, elements=f(), test_elements=b)\n": (
         "line 2 calls torch.isin with invert= before an operand that is computed"
     ),
+    "x = torch.isin(elements=a, invert=no.no, test_elements=-1)\n": (
+        "line 2 calls torch.isin with invert= before an operand that is computed"
+    ),
+    "x = torch.isin(elements=a, invert=no, test_elements=b[0].c)\n": (
+        "line 2 calls torch.isin with invert= before an operand that is computed"
+    ),
     "@torch.jit.script\ndef f(a, b):\n    return torch.isin(a, b)\n": (
         "line 4 uses torch.isin in a function for torch.jit.script"
     ),
+    'x = f"""\n\n{torch.isin(*a)}"""\n': "line 2 calls torch.isin with * or **",
     "torch: Any = None\nx = torch.isin(a, b)\n": "line 3 calls what may be torch.isin or something else",
     "t: Any = torch\nx = t.isin(a, b)\n": "line 3 calls what may be torch.isin or something else",
     "x = f'{torch.isin( a,b ) = }'\n": "line 2 calls torch.isin in an f-string that shows its text",
@@ -269,15 +289,10 @@ TYPED = [
 ]
 
 
-def test_other_calls_of_the_file_are_redirected_beside_a_strange_use() -> None:
-    for strange in (
-        "f = torch.isin\n",
-        "f = torch.isin(a, b, invert=None)\n",
-        "f = torch.isin(a, b, invert=f(x))\n",
-        *TYPED,
-    ):
-        result = rewritten(f"{HEAD}{strange}x = torch.isin(a, b)\n")
-        assert result == f"{OURS}{strange}x = isin_mps_friendly(a, b)\n"
+@pytest.mark.parametrize("strange", [*TYPED, *(text for text in STRANGE if text.startswith(("f = ", "x = torch")))])
+def test_other_calls_of_the_file_are_redirected_beside_a_strange_use(strange: str) -> None:
+    result = rewritten(f"{HEAD}{strange}x = torch.isin(a, b)\n")
+    assert result == f"{OURS}{strange}x = isin_mps_friendly(a, b)\n"
 
 
 PLACES = {
@@ -414,6 +429,12 @@ def test_an_f_string_that_only_looks_as_if_it_showed_its_text() -> None:
         f"{HEAD}print(f'mask={{torch.isin(a, b)}} a == {{torch.isin(a, b)}}')\n",
         f"{OURS}print(f'mask={{isin_mps_friendly(a, b)}} a == {{isin_mps_friendly(a, b)}}')\n",
     )
+
+
+def test_a_deeper_callee_is_found_by_its_last_name() -> None:
+    patch = replace(PATCH, callee="torch.linalg.norm")
+    assert mention(patch) == rb"\bnorm\b"
+    assert find(b"from torch import linalg\nx = linalg.norm(a, b)\n", patch).calls == 1
 
 
 def test_the_functions_own_file_stays() -> None:
