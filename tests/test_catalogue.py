@@ -224,6 +224,7 @@ def test_the_reason_is_told_by_torch(torch: str | None, words: str) -> None:
 @pytest.mark.parametrize("version", NONSENSE, ids=ascii)
 def test_no_version_however_odd_is_an_error(version: str, patch: Patch) -> None:
     assert not ISIN.need(version, "2.1.0", 1).needed
+    assert not ISIN.without(version)
     for odd in (patch.need(version, version, 1), patch.need("4.45.1", version, 1)):
         assert "\n" not in odd.reason
     assert patch.need("4.45.1", version, 1).needed

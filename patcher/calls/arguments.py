@@ -59,6 +59,9 @@ def _change(call: libcst.Call, patch: CallsPatch) -> _Change | None:
         return None
     method, argument = "", None
     if flag := flags.get(NEGATION):
+        later = call.args[call.args.index(flag) + 1 :]
+        if name_of(flag.value) not in ("True", "False") and any(_is_computed(one.value) for one in later):
+            return None
         match name_of(flag.value):
             case "True":
                 method = "logical_not"
@@ -67,6 +70,17 @@ def _change(call: libcst.Call, patch: CallsPatch) -> _Change | None:
             case _:
                 method, argument = "ne", flag.value
     return _Change(dropped=tuple(flags.values()), method=method, argument=argument)
+
+
+def _is_computed(value: libcst.BaseExpression) -> bool:
+    """Whether it is more than a name or a literal, so that what it runs may change the value of a name before it."""
+    import libcst
+
+    root = value
+    while isinstance(root, libcst.Attribute):
+        root = root.value
+    literal = isinstance(value, (libcst.BaseNumber, libcst.SimpleString, libcst.Ellipsis))
+    return not isinstance(root, libcst.Name) and not literal
 
 
 def _numbered(patch: CallsPatch) -> Iterator[str]:

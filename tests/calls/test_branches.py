@@ -53,6 +53,10 @@ GONE = {
         "if mps:\n    x = isin\nelse:\n    # one\n    x = 2  # two\n    # three\n# four\n    # five\n",
         "# one\nx = 2  # two\n# three\n# four\n    # five\n",
     ),
+    "a comment that is set apart stays": (
+        "if mps:\n    x = isin\nelse:\n    x = 2\n\n    # one\ny = 3\n",
+        "x = 2\n\n    # one\ny = 3\n",
+    ),
     "lines of strings stay where they are": (
         'if mps:\n    x = isin\nelse:\n    x = """\n    a\n        b"""\n    y = f"""{x}\n    c"""\n    z = "d"\n',
         'x = """\n    a\n        b"""\ny = f"""{x}\n    c"""\nz = "d"\n',
