@@ -7,8 +7,9 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from patcher.change.scan import mentioning
+from patcher.change.scan import changeable, mentioning
 from patcher.errors import PatcherError
+from patches.direct_isin import PATCH as DIRECT
 
 PATTERN = re.compile(rb"\bisin\b")
 
@@ -51,14 +52,26 @@ def test_a_linked_file_is_found(tmp_path: Path) -> None:
     assert found(tmp_path) == ["it/a.py", "it/b.py"]
 
 
-def test_a_linked_folder_is_refused_by_its_name(tmp_path: Path) -> None:
-    write(tmp_path, "it/a.py", "elsewhere/b.py")
+def test_what_is_behind_a_linked_folder_is_found_by_the_path_without_a_link_if_there_is_one(tmp_path: Path) -> None:
+    write(tmp_path, "it/z/a.py", "elsewhere/b.py")
     (tmp_path / "it" / "c").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "it" / "d").symlink_to(tmp_path / "it" / "z")
+    assert found(tmp_path) == ["it/c/b.py", "it/z/a.py"]
+
+
+@pytest.mark.parametrize(("direct", "refused"), [(True, True), (False, False)])
+def test_a_file_of_the_patch_behind_a_link_is_refused(tmp_path: Path, direct: bool, refused: bool) -> None:
+    write(tmp_path, "elsewhere/b.py", text=f"import torch\n{'torch.isin(a, b)' if direct else 'isin'}\n")
+    (tmp_path / "it").mkdir()
+    (tmp_path / "it" / "c").symlink_to(tmp_path / "elsewhere")
+    (path,) = mentioning(tmp_path, "it", PATTERN)
+    if not refused:
+        assert list(changeable(tmp_path, [path], DIRECT)) == []
+        return
     with pytest.raises(PatcherError) as caught:
-        found(tmp_path)
+        list(changeable(tmp_path, [path], DIRECT))
     assert caught.value.code == "linked-folder"
     assert str(tmp_path / "it" / "c") in caught.value.message
-    assert caught.value.hint
 
 
 def test_a_linked_folder_of_bytecode_does_not_matter(tmp_path: Path) -> None:
