@@ -5,6 +5,7 @@ The text carries ANSI colours; whoever prints it strips them where they are not 
 
 from __future__ import annotations
 
+import re
 import shlex
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,6 +16,8 @@ from patcher.change.diff import escaped
 from patcher.errors import PatcherError, one_line
 from patcher.model import Check, Device, NotFound, Result, State, Target
 
+_ORDERS = re.compile(r"[\x07\x08\x1b\x7f-\x9f]")
+"""What terminals take for orders. Other control characters of a source are shown as they are."""
 COLORS = {"red": 31, "green": 32, "yellow": 33, "blue": 34, "bold": 1, "dim": 2}
 STATE_COLORS = {State.PATCHED: "green", State.MODIFIED: "red", State.ABSENT: "dim"}
 CHECK_COLORS = {"passed": "green", "failed": "red", "skipped": "yellow"}
@@ -174,7 +177,8 @@ def _particulars(result: Result) -> Iterator[str]:
 
 
 def _diff(diff: str) -> Iterator[str]:
-    for line in diff.removesuffix("\n").split("\n"):  # no other line end: what is printed is still a diff to apply
+    shown = _ORDERS.sub(lambda found: one_line(found.group()), diff.removesuffix("\n"))
+    for line in shown.split("\n"):  # no other line end: what is printed is still a diff to apply
         color = {"+": "green", "-": "red", "@": "blue"}.get(line[:1])
         yield _paint(line, color) if color else line
 

@@ -250,6 +250,12 @@ def test_a_diff_is_shown_whole_and_alone_where_nothing_else_is_wanted() -> None:
     assert plain(report.diffs([result, FOUND])) == diff.rstrip()
 
 
+def test_a_source_gives_a_terminal_no_orders_by_its_diff() -> None:
+    diff = "--- a\n+++ b\n@@ -1 +1 @@\n-old\x1b]0;title\x07\x9b2J\n+new\tand\fon\r\n"
+    shown = plain(report.diffs([replace(FOUND, diff=diff)]))
+    assert shown == "--- a\n+++ b\n@@ -1 +1 @@\n-old\\x1b]0;title\\x07\\x9b2J\n+new\tand\fon\r"
+
+
 def test_sentences_are_wrapped_to_a_terminal_and_never_elsewhere() -> None:
     long = replace(FOUND, note="word " * 40)
     assert max(map(len, text("apply", long, style=report.Style(width=60)).splitlines()[4:])) <= 60

@@ -205,9 +205,9 @@ def _shown(place: Place, scene: Scene, found: Result, plan: Plan, *, diff: bool)
 def _keeping(place: Place, keep: Keep) -> Iterator[tuple[PurePosixPath, ...]]:
     """Leaves the copies beside the files, unless the body fails; then those go again that were not there before."""
     new = tuple(path for path, _ in keep if not place.home(path).has(path.name))
-    for path, image in keep:
-        place.home(path).put(path.name, image)
     try:
+        for path, image in keep:
+            place.home(path).put(path.name, image)
         yield new
     except BaseException:
         for path in new:
