@@ -205,6 +205,11 @@ def test_a_wrong_value_about_record_is_damaged(key: str, value: object) -> None:
     assert refusal(json.dumps(found).encode()) == "state-damaged"
 
 
+def test_the_refusal_names_the_error() -> None:
+    with pytest.raises(PatcherError, match=r"^at is not as we wrote it \(KeyError\)\.$"):
+        ledger.decode(b"{}", "at")
+
+
 def test_the_same_file_twice_or_no_file_is_damaged() -> None:
     found = document()
     assert refusal(json.dumps({**found, "files": found["files"] * 2}).encode()) == "state-damaged"
