@@ -209,7 +209,7 @@ def report(files: dict[str, dict[str, Mutant]]) -> tuple[list[str], bool]:
             run=sum(code in KILLED | SURVIVED for code in codes.values()),
             killed=sum(code in KILLED for code in codes.values()),
         )
-        table.append(_row(f"`{path}`", count))
+        table += [_row(f"`{path}`", count)] if count["valid"] else []
         total += count
         survivors = [one for name, one in every.items() if codes[name] in SURVIVED]
         left += [f"- `{path}`, {text}" for text in _survivors(path, survivors, reasons)]
