@@ -213,7 +213,6 @@ def test_a_wrong_value_about_record_is_damaged(key: str, value: object) -> None:
     assert refusal(json.dumps(found).encode()) == "state-damaged"
 
 
-<<<<<<< HEAD
 @pytest.mark.parametrize("schema", [True, 1.0, "1", None, [1], float("inf"), float("nan")])
 def test_a_schema_that_is_no_whole_number_is_damaged(schema: object) -> None:
     assert refusal(json.dumps({**document(), "schema": schema}).encode()) == "state-damaged"
@@ -223,11 +222,11 @@ def test_a_key_that_stands_twice_is_damaged() -> None:
     written = ledger.encode(FULL).decode()
     assert refusal(written.replace('"mode": 416', '"mode": 416, "mode": 420').encode()) == "state-damaged"
     assert refusal(b'{"schema": 1,' + ledger.encode(FULL)[1:]) == "state-damaged"
-=======
+
+
 def test_the_refusal_names_the_error() -> None:
     with pytest.raises(PatcherError, match=r"^at is not as we wrote it \(KeyError\)\.$"):
         ledger.decode(b"{}", "at")
->>>>>>> wip-mutants
 
 
 def test_the_same_file_twice_or_no_file_is_damaged() -> None:
