@@ -329,6 +329,22 @@ PLACES = {
         f"{HEAD}from ...cache import w\ny = 1\nfrom ...utils import x\nz = torch.isin(a, b)\n",
         f"{HEAD}from ...cache import w\n{IMPORT}y = 1\nfrom ...utils import x\nz = isin_mps_friendly(a, b)\n",
     ),
+    "behind the last import, where none is relative": (
+        f"{HEAD}import os\n\nx = torch.isin(a, b)\n",
+        f"{HEAD}import os\n{IMPORT}\nx = isin_mps_friendly(a, b)\n",
+    ),
+    "behind the last relative import, where none has as many dots": (
+        f"{HEAD}from ..x import y\nimport os\nx = torch.isin(a, b)\n",
+        f"{HEAD}from ..x import y\n{IMPORT}import os\nx = isin_mps_friendly(a, b)\n",
+    ),
+    "behind a whole line of imports": (
+        "import torch; import os\nx = torch.isin(a, b)\n",
+        f"import torch; import os\n{IMPORT}x = isin_mps_friendly(a, b)\n",
+    ),
+    "in front of a whole line of imports": (
+        f"{HEAD}import os; from ...utils import y\nx = torch.isin(a, b)\n",
+        f"{HEAD}{IMPORT}import os; from ...utils import y\nx = isin_mps_friendly(a, b)\n",
+    ),
     "in front of an import of several lines": (
         f"{HEAD}from ...utils import (\n    x,\n)\nz = torch.isin(a, b)\n",
         f"{HEAD}{IMPORT}from ...utils import (\n    x,\n)\nz = isin_mps_friendly(a, b)\n",
