@@ -497,6 +497,14 @@ def test_every_other_byte_stays(source: bytes) -> None:
     assert plain == source
 
 
+@pytest.mark.parametrize("first", ["\n", "\r\n", "\r"], ids=["LF", "CRLF", "CR"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"], ids=["LF", "CRLF", "CR"])
+def test_the_import_ends_as_the_line_above_it_does(first: str, end: str) -> None:
+    before, after = f"x = 1{first}import torch{end}", f"y = torch.isin(a, b){first}"
+    expected = f"{before}{IMPORT.rstrip()}{end}{after.replace('torch.isin', 'isin_mps_friendly')}"
+    assert rewritten(before + after) == expected
+
+
 REFUSED = {
     "'''Doc.'''; import torch; x = torch.isin(a, b)\n": "leaves the docstring at the top",
     "try:\n    import torch as t\nexcept ImportError:\n    t = None\ndef f(c):\n    if c:\n        import torch\n"
