@@ -467,7 +467,9 @@ def test_an_f_string_that_only_looks_as_if_it_showed_its_text() -> None:
 def test_a_deeper_callee_is_found_by_its_last_name() -> None:
     patch = replace(PATCH, callee="torch.linalg.norm")
     assert mention(patch) == rb"\bnorm\b"
-    assert find(b"from torch import linalg\nx = linalg.norm(a, b)\n", patch).calls == 1
+    text = "import torch\nisin_mps_friendly = 1\nx = torch.linalg.norm(a, b)\n"
+    assert find(text.encode(), patch).calls == 1
+    assert rewritten(text, patch=patch).endswith("\nx = redirected_norm(a, b)\n")
 
 
 def test_the_functions_own_file_stays() -> None:
