@@ -329,6 +329,22 @@ PLACES = {
         f"{HEAD}from ...cache import w\ny = 1\nfrom ...utils import x\nz = torch.isin(a, b)\n",
         f"{HEAD}from ...cache import w\n{IMPORT}y = 1\nfrom ...utils import x\nz = isin_mps_friendly(a, b)\n",
     ),
+    "behind the last import, where none is relative": (
+        f"{HEAD}import os\n\nx = torch.isin(a, b)\n",
+        f"{HEAD}import os\n{IMPORT}\nx = isin_mps_friendly(a, b)\n",
+    ),
+    "behind the last relative import, where none has as many dots": (
+        f"{HEAD}from ..x import y\nimport os\nx = torch.isin(a, b)\n",
+        f"{HEAD}from ..x import y\n{IMPORT}import os\nx = isin_mps_friendly(a, b)\n",
+    ),
+    "behind a whole line of imports": (
+        "import torch; import os\nx = torch.isin(a, b)\n",
+        f"import torch; import os\n{IMPORT}x = isin_mps_friendly(a, b)\n",
+    ),
+    "in front of a whole line of imports": (
+        f"{HEAD}import os; from ...utils import y\nx = torch.isin(a, b)\n",
+        f"{HEAD}{IMPORT}import os; from ...utils import y\nx = isin_mps_friendly(a, b)\n",
+    ),
     "in front of an import of several lines": (
         f"{HEAD}from ...utils import (\n    x,\n)\nz = torch.isin(a, b)\n",
         f"{HEAD}{IMPORT}from ...utils import (\n    x,\n)\nz = isin_mps_friendly(a, b)\n",
@@ -451,7 +467,9 @@ def test_an_f_string_that_only_looks_as_if_it_showed_its_text() -> None:
 def test_a_deeper_callee_is_found_by_its_last_name() -> None:
     patch = replace(PATCH, callee="torch.linalg.norm")
     assert mention(patch) == rb"\bnorm\b"
-    assert find(b"from torch import linalg\nx = linalg.norm(a, b)\n", patch).calls == 1
+    text = "import torch\nisin_mps_friendly = 1\nx = torch.linalg.norm(a, b)\n"
+    assert find(text.encode(), patch).calls == 1
+    assert rewritten(text, patch=patch).endswith("\nx = redirected_norm(a, b)\n")
 
 
 def test_the_functions_own_file_stays() -> None:
@@ -479,6 +497,14 @@ def test_every_other_byte_stays(source: bytes) -> None:
     assert result.count(IMPORT.encode().rstrip() + end) == 1
     plain = result.replace(IMPORT.encode().rstrip() + end, b"").replace(b"isin_mps_friendly", b"torch.isin")
     assert plain == source
+
+
+@pytest.mark.parametrize("first", ["\n", "\r\n", "\r"], ids=["LF", "CRLF", "CR"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"], ids=["LF", "CRLF", "CR"])
+def test_the_import_ends_as_the_line_above_it_does(first: str, end: str) -> None:
+    before, after = f"x = 1{first}import torch{end}", f"y = torch.isin(a, b){first}"
+    expected = f"{before}{IMPORT.rstrip()}{end}{after.replace('torch.isin', 'isin_mps_friendly')}"
+    assert rewritten(before + after) == expected
 
 
 REFUSED = {
