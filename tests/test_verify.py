@@ -195,11 +195,17 @@ class TestWithoutTorch:
         assert result.error
         assert "mps-patcher apply" not in result.error.hint
 
-    def test_a_file_that_cannot_be_read_as_python_is_an_error(self, patched: Target) -> None:
-        with edited(patched.site_packages / ISIN.file, "import inspect\n", "import import\n"):
-            result = proven(patched, static=True)
+    def test_a_file_that_cannot_be_read_as_python_is_an_error(self, unpatched: Target) -> None:
+        with edited(unpatched.site_packages / ISIN.file, "import inspect\n", "import import\n"):
+            result = proven(unpatched, static=True)
         assert error(result) == ("unparsable-source", 1)
         assert result.checks == ()
+
+    def test_a_patched_file_that_cannot_be_read_as_python_any_more_fails(self, patched: Target) -> None:
+        with edited(patched.site_packages / ISIN.file, "import inspect\n", "import import\n"):
+            result = proven(patched, static=True)
+        assert error(result) == ("verification-failed", 1)
+        assert "edited since it was patched" in checks(result, "failed")["source"]
 
     def test_a_lost_back_up_is_told(self, patched: Target) -> None:
         (backup,) = (path for path in (patched.dist_info / "mps-patcher").iterdir() if path.suffix != ".json")

@@ -21,6 +21,7 @@ def test_an_interpreter_as_named(venv: Any, install: Any, look: Any, cwd: Path) 
     env = venv()
     install(env.site_packages, torch="2.1.0")
     (found,) = look(python=[Path("../env/bin/python")])
+    folder = env.site_packages.stat()
     assert found == Target(
         site_packages=env.site_packages,
         dist_info=env.site_packages / INFO,
@@ -30,6 +31,7 @@ def test_an_interpreter_as_named(venv: Any, install: Any, look: Any, cwd: Path) 
         installer="pip",
         pycache_prefix=None,
         reason="--python names ../env/bin/python",
+        identity=(folder.st_dev, folder.st_ino),
     )
     assert found.python.is_symlink()
 
