@@ -9,6 +9,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
+from types import TracebackType
 
 from patcher.change.files import changed, same
 from patcher.change.place import Place
@@ -40,7 +41,15 @@ class Deeds:
     results: dict[str, Result] = field(default_factory=dict)
     done: list[Deed] = field(default_factory=list)
 
-    def undo(self, failed: Patch) -> None:
+    def __enter__(self) -> Deeds:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """What ends the command in the midst, such as Ctrl-C, undoes what it has done."""
+        if error is not None:
+            self.undo("since the command was ended")
+
+    def undo(self, why: str) -> None:
         """Makes the target stand as before the first of them. What cannot be undone stays, and its result says so."""
         while self.done:
             deed = self.done.pop()
@@ -53,7 +62,7 @@ class Deeds:
             except PatcherError as error:
                 self._stays(deed, error)
             else:
-                self._goes(deed.scene.patch, judge(now, self.place), f"since {failed.name} could not be written")
+                self._goes(deed.scene.patch, judge(now, self.place), why)
 
     def take_back(self, refused: Patch, brought: Collection[Patch]) -> None:
         """Undoes what of `brought`, which was not there before, came along for a patch that then was refused."""

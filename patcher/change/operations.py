@@ -63,18 +63,18 @@ def apply(
     """
 
     def work(place: Place) -> list[Result]:
-        deeds = Deeds(place=place)
         every = survey(place, catalogue or patches)
         new = {one.patch for one in every if not one.applied}
-        for one in every:
-            asked = _asked(one, patches, named=named)
-            if one.patch not in patches and not asked.wanted:
-                continue
-            plan = partial(to_apply, asked=asked, force=force)
-            lacking = _lacking(one, deeds.results) if asked.wanted else None
-            deeds.results[one.patch.name] = lacking or _change(deeds, one, plan, dry_run=dry_run, diff=diff)
-            if deeds.results[one.patch.name].error:
-                deeds.take_back(one.patch, new.intersection(one.patch.requires))
+        with Deeds(place=place) as deeds:
+            for one in every:
+                asked = _asked(one, patches, named=named)
+                if one.patch not in patches and not asked.wanted:
+                    continue
+                plan = partial(to_apply, asked=asked, force=force)
+                lacking = _lacking(one, deeds.results) if asked.wanted else None
+                deeds.results[one.patch.name] = lacking or _change(deeds, one, plan, dry_run=dry_run, diff=diff)
+                if deeds.results[one.patch.name].error:
+                    deeds.take_back(one.patch, new.intersection(one.patch.requires))
         return list(deeds.results.values())
 
     return _each(targets, patches, work, alone=not dry_run, patience=patience)
@@ -101,12 +101,12 @@ def revert(
     def work(place: Place) -> list[Result]:
         every = survey(place, catalogue or patches)
         names = _bound_to({patch.name for patch in patches}, every)
-        deeds = Deeds(place=place)
-        for one in reversed(every):
-            if one.patch.name in names:
-                plan = partial(to_revert, force=force)
-                spared = _not_ours(one, every) or _still_needed(one, deeds.results)
-                deeds.results[one.patch.name] = spared or _change(deeds, one, plan, dry_run=dry_run, diff=diff)
+        with Deeds(place=place) as deeds:
+            for one in reversed(every):
+                if one.patch.name in names:
+                    plan = partial(to_revert, force=force)
+                    spared = _not_ours(one, every) or _still_needed(one, deeds.results)
+                    deeds.results[one.patch.name] = spared or _change(deeds, one, plan, dry_run=dry_run, diff=diff)
         return [deeds.results[one.patch.name] for one in every if one.patch.name in deeds.results]
 
     return _each(targets, patches, work, alone=not dry_run, patience=patience)
@@ -172,8 +172,8 @@ def _carry(deeds: Deeds, scene: Scene, wanted: Wanted, keep: Keep) -> State:
     try:
         with _keeping(place, keep) as kept:
             now = carry(place, scene, wanted)
-    except BaseException:  # also Ctrl-C
-        deeds.undo(scene.patch)
+    except PatcherError:
+        deeds.undo(f"since {scene.patch.name} could not be written")
         raise
     if judge(scene, place) is not State.INTERRUPTED:  # to which nobody wants to go back
         deeds.done.append(Deed(scene=scene, after=now, kept=kept))

@@ -12,7 +12,7 @@ from typing import Any
 import libcst  # noqa: F401 - before the forks, which would each import it
 import pytest
 
-from patcher.change import record, transaction
+from patcher.change import operations, record, transaction
 from patcher.errors import PatcherError
 from patcher.model import CallsPatch, State
 from patches import CATALOGUE
@@ -277,6 +277,31 @@ def small(it: Any) -> Any:
         path = it.target.site_packages / name
         path.write_text(f"import torch\n\n\ndef {path.stem}(a, b):\n    return torch.isin(a, b)\n")
     return it
+
+
+@pytest.mark.parametrize("command", ["apply", "revert"])
+@pytest.mark.parametrize("step", ["to_{}", "carry"])
+def test_ctrl_c_at_the_second_patch_puts_back_the_first(
+    small: Any, monkeypatch: pytest.MonkeyPatch, command: str, step: str
+) -> None:
+    """While it is planned, which takes libcst its time, or while it is written."""
+    options = {"apply": {"named": False}, "revert": {}}
+    if command == "revert":
+        small.each("apply", **options["apply"])
+    before, name, calls = small.snapshot(), step.format(command), []
+    real = getattr(operations, name)
+
+    def interrupted(*arguments: Any, **settings: Any) -> Any:
+        calls.append(name)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*arguments, **settings)
+
+    with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
+        broken.setattr(operations, name, interrupted)
+        small.each(command, **options[command])
+    assert len(calls) == 2
+    assert small.snapshot() == before
 
 
 def content(snapshot: dict[str, tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
