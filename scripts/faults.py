@@ -55,11 +55,8 @@ class Point:
 
     def judge(self, number: int, call: Call) -> Decision:
         """The decision about one call."""
-        if number == self.number and (call.name, call.path, call.to) != (
-            self.call.name,
-            self.call.path,
-            self.call.to,
-        ):
+        mine = (self.call.name, self.call.path, self.call.to)
+        if number == self.number and (call.name, call.path, call.to) != mine:
             raise Lost(f"{self}: it was {call.name} {call.path} this time")
         lasts = self.lasting and number > self.number
         lasts = lasts and (self.decision != errno.ENOSPC or call.name in TAKING_SPACE)

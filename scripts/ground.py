@@ -75,10 +75,10 @@ class Ground:
         """A fork of this process, which has read the files before."""
         return held(partial(tool, self.command(verb)), judge)
 
-    def results(self, verb: str, expected: int | None = 0) -> list[dict[str, Any]]:
+    def results(self, verb: str) -> list[dict[str, Any]]:
         """What a command that nothing befalls says of each patch."""
         ending = self.warm(verb)
-        if expected is not None and ending.status != expected:
+        if ending.status:
             raise Lost(f"{verb} ended with {ending.status}: {ending.out}{ending.err}")
         document: list[dict[str, Any]] = json.loads(ending.out)["results"]
         return document

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from zipfile import ZipFile
 
 import pytest
+from snapshots import Snapshot, snapshot
 from torch_env import ensure, throwaway, wheel
 
 # Enough of transformers for all that reads files: the patched one, two of its callers and its neighbours.
@@ -45,6 +46,12 @@ def unpack(archive: Path, site_packages: Path, *, whole: bool) -> None:
     (site_packages / info / "INSTALLER").write_bytes(b"pip\n")
     lines = sorted([*rows, f"{info}/{INSTALLER_ROW}"])
     (site_packages / record).write_bytes("".join(f"{line}\n" for line in lines).encode())
+
+
+@pytest.fixture
+def tree() -> Callable[[Path], Snapshot]:
+    """`tree(folder)` is a picture of everything below it: bytes, modes, owners, times and links."""
+    return snapshot
 
 
 @pytest.fixture(scope="session")

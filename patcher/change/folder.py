@@ -180,7 +180,8 @@ class Folder:
     def swap(self, name: str, before: Image) -> None:
         """The same where `name` still stands as `before`: else what others put there, or its absence, is left.
 
-        Raises PatcherError: `target-changed`. On file systems that cannot exchange two names it is `commit`.
+        Raises PatcherError: `target-changed`. On file systems that cannot exchange two names, the last look comes right
+        before a renaming.
         """
         with explained(self.path / name):
             mine = self._which(spare(name))

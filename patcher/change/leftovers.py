@@ -17,9 +17,9 @@ from patcher.locate import metadata
 def clear(site_packages: Path) -> None:
     """Removes the dist-infos of transformers in which there is nothing but our ledger, and of no use any more.
 
-    Raises PatcherError where the system refuses.
+    A folder that is a link is left alone, for others may share it. Raises PatcherError where the system refuses.
     """
-    if not site_packages.is_dir():
+    if site_packages.is_symlink() or not site_packages.is_dir():
         return
     with Folder(site_packages) as site:
         for name in metadata.marks(site.names()).regular:

@@ -6,7 +6,7 @@ import os
 import shlex
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from packaging.utils import canonicalize_name
@@ -38,8 +38,9 @@ def read(folder: Path) -> Distribution:
     """
     try:
         seen = folder.stat()
-        found = metadata.marks(entry.name for entry in folder.iterdir() if not metadata.is_leftover(entry))
-        return _judged(folder, found, (seen.st_dev, seen.st_ino))
+        found = metadata.marks(entry.name for entry in folder.iterdir())
+        sound = tuple(name for name in found.regular if not metadata.is_leftover(folder / name))
+        return _judged(folder, replace(found, regular=sound), (seen.st_dev, seen.st_ino))
     except OSError as error:
         raise _unreadable(folder, error) from error
 

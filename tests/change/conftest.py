@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
-import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -14,12 +12,11 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from snapshots import Snapshot, snapshot
 
 from patcher.change import exchange, operations
 from patcher.model import Patch, Result, Target
 from patches.isin_mps_friendly import PATCH
-
-Snapshot = dict[str, tuple[Any, ...]]
 
 # Everything that the engine may call to change or to sync anything on disk.
 PRIMITIVES = ("fchmod", "fchown", "fsync", "mkdir", "open", "rename", "rmdir", "symlink", "unlink", "utime", "write")
@@ -64,21 +61,6 @@ class Env:
 
     def snapshot(self) -> Snapshot:
         return snapshot(self.target.site_packages)
-
-
-def snapshot(root: Path) -> Snapshot:
-    """Path -> type, mode, owner, link text, time and bytes of everything below; folders have no time here."""
-    return {str(path.relative_to(root)): _facts(path) for path in [root, *sorted(root.rglob("*"))]}
-
-
-def _facts(path: Path) -> tuple[Any, ...]:
-    found = path.lstat()
-    if stat.S_ISLNK(found.st_mode):
-        return ("link", os.readlink(path))  # noqa: PTH115 - the text, not a path
-    facts = (stat.filemode(found.st_mode), found.st_uid, found.st_gid)
-    if stat.S_ISREG(found.st_mode):
-        return (*facts, found.st_mtime_ns, hashlib.sha256(path.read_bytes()).hexdigest())
-    return facts
 
 
 def target(site_packages: Path, **changes: Any) -> Target:
@@ -157,12 +139,6 @@ def env(unpacked: Callable[..., Path]) -> Callable[..., Env]:
         return Env(target(unpacked(version, whole=whole), **facts))
 
     return make
-
-
-@pytest.fixture
-def tree() -> Callable[[Path], Snapshot]:
-    """`tree(folder)` is the snapshot of any folder."""
-    return snapshot
 
 
 @pytest.fixture

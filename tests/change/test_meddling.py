@@ -182,6 +182,33 @@ def test_a_forced_revert_that_was_cut_leaves_nothing(env: Callable[..., Any], cu
     assert at > 20
 
 
+@pytest.mark.parametrize("command", ["apply", "revert"])
+@pytest.mark.parametrize("name", ["pytorch_utils.py", "RECORD"])
+@pytest.mark.parametrize("deed", ["writes", "removes"])
+def test_what_an_installer_does_at_the_very_last_instant_stays(
+    env: Callable[..., Any], late: Callable[..., None], command: str, name: str, deed: str
+) -> None:
+    """Between the last look and the exchange, where no look can help."""
+    it = env()
+    if command == "revert":
+        it.apply()
+    path = it.source if name == "pytorch_utils.py" else it.record
+    other, before = path.read_bytes() + b"# of another installer\n", it.source.read_bytes()
+
+    def meddle(_: int) -> None:
+        path.unlink()
+        if deed == "writes":
+            path.write_bytes(other)
+            path.chmod(0o600)
+
+    late(name, meddle)
+    assert getattr(it, command)().error.code == "target-changed"
+    assert (path.read_bytes() if path.exists() else None) == (other if deed == "writes" else None)
+    if (name, deed) == ("RECORD", "writes"):
+        assert it.source.read_bytes() == before
+    assert not list(it.target.site_packages.rglob(".*.mps-patcher"))
+
+
 @pytest.fixture
 def left(env: Callable[..., Any]) -> Any:
     """A patched target of whose dist-info an installer has left nothing but our folder."""

@@ -20,6 +20,7 @@ import ground
 import libcst  # noqa: F401 - before the forks, which would each import it
 import pytest
 import syscalls
+from snapshots import snapshot
 
 from patcher.change.files import digest
 from patcher.model import State
@@ -116,7 +117,7 @@ def test_a_swap_at_any_call_changes_nothing_elsewhere(
     if verb == "revert":
         it.apply()
     base, elsewhere = it.target.site_packages.parents[2], victim.target.site_packages.parents[2]
-    before = contents(elsewhere)
+    before = snapshot(elsewhere)
     shutil.copytree(base, tmp_path / "base", symlinks=True)
     shutil.copytree(elsewhere, tmp_path / "elsewhere", symlinks=True)
     command = [verb, "isin_mps_friendly", "--site-packages", str(it.target.site_packages)]
@@ -133,26 +134,13 @@ def test_a_swap_at_any_call_changes_nothing_elsewhere(
         assert "Traceback" not in ending.err
         if reached:
             assert ending.status in (0, 1)
-            assert contents(base if swap is exchange_site else elsewhere) == before, number
+            assert snapshot(base if swap is exchange_site else elsewhere) == before, number
         moved = ((elsewhere, "elsewhere"),) if swap is exchange_site else ()
         for folder, name in ((base, "base"), *moved):
             shutil.rmtree(folder)
             shutil.copytree(tmp_path / name, folder, symlinks=True)
         number += 1
     assert number > 15
-
-
-def contents(root: Path) -> dict[str, Any]:
-    """Everything below: bytes, mode, owner, how many names it has; text of links."""
-    return {str(path.relative_to(root)): _facts(path) for path in root.rglob("*")}
-
-
-def _facts(path: Path) -> Any:
-    found = path.lstat()
-    if stat.S_ISLNK(found.st_mode):
-        return str(path.readlink())
-    data = path.read_bytes() if stat.S_ISREG(found.st_mode) else b""
-    return (stat.filemode(found.st_mode), found.st_uid, found.st_gid, data)
 
 
 def test_a_folder_that_was_exchanged_after_it_was_judged_is_refused(env: Callable[..., Any]) -> None:

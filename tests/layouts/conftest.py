@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import json
 import os
-import stat
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -144,27 +142,6 @@ def tool(environ: dict[str, str], tmp_path: Path) -> Tool:
     """See `Tool`; the user is in an empty folder."""
     (tmp_path / "cwd").mkdir()
     return Tool(environ, tmp_path / "cwd")
-
-
-def picture(root: Path) -> dict[str, tuple[Any, ...]]:
-    """Path -> type, mode, owner, link text, time and digest of everything below; folders have no time here."""
-    return {str(path.relative_to(root)): _facts(path) for path in [root, *sorted(root.rglob("*"))]}
-
-
-def _facts(path: Path) -> tuple[Any, ...]:
-    found = path.lstat()
-    if stat.S_ISLNK(found.st_mode):
-        return ("link", os.readlink(path))  # noqa: PTH115 - the text, not a path
-    facts = (stat.filemode(found.st_mode), found.st_uid, found.st_gid)
-    if stat.S_ISREG(found.st_mode):
-        return (*facts, found.st_mtime_ns, hashlib.sha256(path.read_bytes()).hexdigest())
-    return facts
-
-
-@pytest.fixture
-def tree() -> Callable[[Path], dict[str, tuple[Any, ...]]]:
-    """`tree(folder)` is a picture of everything below it: bytes, modes, owners, times and links."""
-    return picture
 
 
 @pytest.fixture
