@@ -21,9 +21,8 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -32,12 +31,11 @@ import held
 import hostile
 import rounds
 from hypothesis import HealthCheck, Phase, given, seed, settings
-from hypothesis import strategies as st
+from jobs import JOBS, big_files
 from reliability import write
 from torch_env import cache, call, pip, version, wheel
 
 from patcher.change import ledger, operations
-from patches.isin_mps_friendly import PATCH as ISIN
 
 ROOT = Path(__file__).resolve().parents[1]
 CORPUS = ROOT / "tests" / "fuzz" / "corpus"
@@ -60,99 +58,6 @@ Name = tuple[str, str]
 Tried = tuple[Name, Counter[str]]
 Counts = dict[Name, Counter[str]]
 """By target and generator, how the inputs ended."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """What hypothesis makes, and what is tried with it."""
-
-    target: str
-    generator: str
-    inputs: int
-    strategy: Callable[[], st.SearchStrategy[Any]]
-    check: Callable[[Any, Path], str]
-    raw: Callable[[Any], bytes]
-    """The input as bytes, to be kept if it goes wrong."""
-
-
-def _text(given: object) -> bytes:
-    return repr(given).encode("utf-8", "backslashreplace")
-
-
-JOBS = (
-    Job(
-        target="rewriter",
-        generator="hypothesis: a known body in odd surroundings",
-        inputs=4_000,
-        strategy=hostile.certain_modules,
-        check=lambda module, _: held.known(*module.parts),
-        raw=lambda module: bytes(module.data),
-    ),
-    Job(
-        target="rewriter",
-        generator="hypothesis: anything from a module to junk",
-        inputs=9_000,
-        strategy=hostile.modules,
-        check=lambda module, _: held.rewriter(module.data),
-        raw=lambda module: bytes(module.data),
-    ),
-    Job(
-        target="rewriter",
-        generator="hypothesis: the same, with the function of the release",
-        inputs=200,
-        strategy=hostile.modules,
-        check=lambda module, _: held.rewriter(module.data, ISIN),
-        raw=lambda module: bytes(module.data),
-    ),
-    Job(
-        target="calls",
-        generator="hypothesis: pieces of which it is known what they become",
-        inputs=1_500,
-        strategy=hostile.redirections,
-        check=lambda pair, _: held.redirected(*pair),
-        raw=lambda pair: bytes(pair[0]),
-    ),
-    Job(
-        target="calls",
-        generator="hypothesis: anything from a module to junk",
-        inputs=8_000,
-        strategy=hostile.callers,
-        check=lambda data, _: held.calls(data),
-        raw=bytes,
-    ),
-    Job(
-        target="record",
-        generator="hypothesis: odd rows, damaged or not",
-        inputs=38_000,
-        strategy=hostile.records,
-        check=lambda data, _: held.rows(data),
-        raw=bytes,
-    ),
-    Job(
-        target="state",
-        generator="hypothesis: values, keys and bytes changed",
-        inputs=42_000,
-        strategy=hostile.states,
-        check=lambda data, _: held.state(data),
-        raw=bytes,
-    ),
-    Job(
-        target="a whole target",
-        generator="hypothesis: source, RECORD and state file; status, apply, revert",
-        inputs=1_200,
-        strategy=hostile.targets,
-        check=lambda given, folder: rounds.round_trip(folder / f"round-{os.getpid()}", given),
-        raw=_text,
-    ),
-    Job(
-        target="a whole target",
-        generator="hypothesis: the same by the command line",
-        inputs=16,
-        strategy=hostile.targets,
-        check=lambda given, folder: rounds.told(folder / f"told-{os.getpid()}", given),
-        raw=_text,
-    ),
-)
 
 
 def tried(number: int, count: int, number_of_seed: int, folder: Path) -> Tried:
@@ -180,38 +85,6 @@ def tried(number: int, count: int, number_of_seed: int, folder: Path) -> Tried:
         raise
     last.unlink(missing_ok=True)
     return (job.target, job.generator), found
-
-
-# Files of 1 MB
-
-MEGABYTE = 1 << 20
-FILLERS = {
-    "comments": b"# all of this is a comment, and so is what follows\n",
-    "statements": b"a_name_of_some_length = 'and a string of some length'\n",
-    "empty lines": b"\n",
-    "carriage returns": b"x = 1 # a comment that ends like one of an old Mac\r",
-    "functions": b"def function(argument):\n    return argument + 1\n\n\n",
-    "one long line": b"x = 1; ",
-    "one string": b"a string without an end, ",
-    "junk": bytes(range(256)),
-}
-
-
-def big_files() -> Iterator[tuple[str, bytes]]:
-    """(target, content) of each."""
-    function = b"import torch\n" + hostile.KNOWN[0].encode()
-    for name, filler in FILLERS.items():
-        many = filler * (MEGABYTE // len(filler))
-        many = b"x = '" + many + b"'\n" if name == "one string" else many
-        yield "rewriter", function + many
-        yield "rewriter", many + b"\n" + function
-        if name in ("comments", "one string", "junk", "carriage returns"):
-            yield "calls", b"import torch\nx = torch.isin(a, b)\n" + many
-    row = hostile.ROW.encode()
-    for line in (b"transformers/a.py,sha256=x,1\n", b'"', b'"a,b.py",,\r\n', b",", b'x"y,,\n'):
-        yield "record", row + b"\n" + line * (MEGABYTE // len(line))
-    for part in (b"[", b'{"schema":', b"1", b'"schema": 1, ', b'"\\ud800'):
-        yield "state", b"{" + part * (MEGABYTE // len(part))
 
 
 def big(number: int, folder: Path) -> Tried:
