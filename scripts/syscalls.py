@@ -7,9 +7,7 @@ nothing is preloaded; whatever Python, its libraries or libc do to a file passes
 
 from __future__ import annotations
 
-import ctypes
 import errno
-import fcntl
 import os
 import platform
 import select
@@ -22,46 +20,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-# Number, which argument names the folder (a descriptor), the path, an open file: from asm/unistd_64.h
-_AT, _PATH, _FD = 0, 1, 2
-_NUMBERS: dict[str, tuple[int, int | None, int | None, int | None]] = {
-    "write": (1, None, None, 0),
-    "openat": (257, 0, 1, None),
-    "renameat": (264, 0, 1, None),
-    "renameat2": (316, 0, 1, None),
-    "unlinkat": (263, 0, 1, None),
-    "mkdirat": (258, 0, 1, None),
-    "symlinkat": (266, 1, 2, None),
-    "fchmod": (91, None, None, 0),
-    "fchown": (93, None, None, 0),
-    "utimensat": (280, None, None, 0),
-    "fsetxattr": (190, None, None, 0),
-    "fremovexattr": (199, None, None, 0),
-    "fsync": (74, None, None, 0),
-    "fdatasync": (75, None, None, 0),
-    "unlink": (87, None, 0, None),
-    "rmdir": (84, None, 0, None),
-    "open": (2, None, 0, None),
-    "rename": (82, None, 0, None),
-    "mkdir": (83, None, 0, None),
-}
-# All others that change a file, a name or what is kept of it. A process that calls one is not understood.
-_FOREIGN = {
-    "pwrite64": 18, "writev": 20, "pwritev": 296, "pwritev2": 328, "sendfile": 40, "copy_file_range": 326,
-    "splice": 275, "creat": 85, "openat2": 437, "link": 86, "linkat": 265, "symlink": 88, "mknod": 133,
-    "mknodat": 259, "chmod": 90, "fchmodat": 268, "fchmodat2": 452, "chown": 92, "lchown": 94, "fchownat": 260,
-    "utime": 132, "utimes": 235, "futimesat": 261, "truncate": 76, "ftruncate": 77, "fallocate": 285,
-    "sync_file_range": 277, "syncfs": 306, "sync": 162, "setxattr": 188, "lsetxattr": 189, "removexattr": 197,
-    "lremovexattr": 198, "mount": 165, "io_uring_setup": 425, "io_setup": 206,
-}  # fmt: skip
-_BY_NUMBER = {facts[0]: name for name, facts in _NUMBERS.items()} | {number: name for name, number in _FOREIGN.items()}
-
-_ARCH = 0xC000003E  # AUDIT_ARCH_X86_64
-_LOAD, _EQUAL, _ABOVE, _ANY, _RETURN = 0x20, 0x15, 0x25, 0x45, 0x06
-_ALLOW, _NOTIFY, _KILL_PROCESS = 0x7FFF0000, 0x7FC00000, 0x80000000
-_RECEIVE, _SEND, _CONTINUE = 0xC0502100, 0xC0182101, 1
-_CHANGING = os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_RDWR
-_SECCOMP, _NO_NEW_PRIVILEGES = 317, 38
+import seccomp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +120,7 @@ def _become(
         os.dup2(os.open(os.devnull, os.O_RDWR), 0)
         os.dup2(out, 1)
         os.dup2(err, 2)
-        listener = _filtered()
+        listener = seccomp.listener()
         socket.send_fds(its, [b"!"], [listener])
         os.close(listener)
         its.close()
@@ -177,61 +136,20 @@ def _become(
         os._exit(70)
 
 
-def _filtered() -> int:
-    """Puts the filter on this process; returns the descriptor of those who decide."""
-    statements = [(_LOAD, 0, 0, 4), (_EQUAL, 1, 0, _ARCH), (_RETURN, 0, 0, _KILL_PROCESS), (_LOAD, 0, 0, 0)]
-    opens = ((_NUMBERS["openat"][0], 2), (_NUMBERS["open"][0], 1))
-    for number, flags in opens:  # the low half of the argument that holds the flags
-        statements += [
-            (_EQUAL, 0, 4, number),
-            (_LOAD, 0, 0, 16 + 8 * flags),
-            (_ANY, 1, 0, _CHANGING),
-            (_RETURN, 0, 0, _ALLOW),
-            (_RETURN, 0, 0, _NOTIFY),
-        ]
-    statements += [
-        (_EQUAL, 0, 4, _NUMBERS["write"][0]),
-        (_LOAD, 0, 0, 16),
-        (_ABOVE, 1, 0, 2),
-        (_RETURN, 0, 0, _ALLOW),
-        (_RETURN, 0, 0, _NOTIFY),
-    ]
-    for number in _BY_NUMBER:
-        statements += [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, _NOTIFY)]
-    statements.append((_RETURN, 0, 0, _ALLOW))
-    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *statement) for statement in statements))
-    program = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(statements), ctypes.addressof(code)))
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
-    listener = int(libc.syscall(_SECCOMP, 1, 8, program))  # SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER
-    if listener < 0:
-        raise OSError(ctypes.get_errno(), "seccomp")
-    return listener
-
-
-def _serve(listener: int, judge: Judge, calls: list[Call]) -> None:
+def _serve(at: int, judge: Judge, calls: list[Call]) -> None:
     poller = select.poll()
-    poller.register(listener, select.POLLIN)
+    poller.register(at, select.POLLIN)
     while not any(event & select.POLLHUP for _, event in poller.poll()):
-        note = bytearray(80)
-        try:
-            fcntl.ioctl(listener, _RECEIVE, note)
-        except OSError as error:  # the process was killed between the two
-            if error.errno == errno.ENOENT:
-                continue
-            raise
-        key, pid, _, number, _, _, *arguments = struct.unpack("QIIiIQ6Q", note)
-        call = _read(pid, _BY_NUMBER[number], arguments)
+        found = seccomp.note(at)
+        if found is None:
+            continue
+        key, pid, name, arguments = found
+        call = _read(pid, name, arguments)
         decision = None if call is None else _judged(judge, calls, call)
         if isinstance(decision, Kill):
             _kill(pid, call, half=isinstance(decision, Half))
-            continue
-        answer = (0, 0, _CONTINUE) if decision is None else (0, -decision, 0)
-        try:
-            fcntl.ioctl(listener, _SEND, struct.pack("QqiI", key, *answer))
-        except OSError as error:
-            if error.errno != errno.ENOENT:
-                raise
+        else:
+            seccomp.answer(at, key, decision)
 
 
 def _judged(judge: Judge, calls: list[Call], call: Call) -> Decision:
@@ -241,9 +159,9 @@ def _judged(judge: Judge, calls: list[Call], call: Call) -> Decision:
 
 def _read(pid: int, name: str, arguments: list[int]) -> Call | None:
     """The call in words; None for one that changes no file that lasts."""
-    if name not in _NUMBERS:
+    if name not in seccomp.NUMBERS:
         raise Unknown(f"{name} {arguments}")
-    _, at, path, fd = _NUMBERS[name]
+    _, at, path, fd = seccomp.NUMBERS[name]
     if fd is not None:
         subject = _link(pid, f"fd/{_signed(arguments[fd])}")
     else:
