@@ -10,7 +10,7 @@ def main() -> None:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
     from patcher import cli
 
-    cli.main(prog_name="mps-patcher", ready=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, before))
+    cli.main(ready=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, before))
 
 
 if __name__ == "__main__":

@@ -31,10 +31,8 @@ def bytecode_of(source: Path) -> tuple[Path, ...]:
     return tuple(sorted(path for path in found if path.is_file()))
 
 
-def stale(source: Path | None) -> bool:
+def stale(source: Path) -> bool:
     """Whether some bytecode beside `source` would run instead of it."""
-    if source is None:
-        return False
     data, status = source.read_bytes(), source.stat()
     return any(judge(path.read_bytes(), data, status) is Freshness.STALE for path in bytecode_of(source))
 

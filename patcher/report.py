@@ -155,7 +155,7 @@ def _quoted(word: str) -> str:
 
 def _follower(command: str, result: Result) -> tuple[str, ...] | None:
     """The command that a user most likely wants now."""
-    if result.error is not None or (command == "verify" and result.state == State.PATCHED):
+    if result.error is not None:
         return None
     needed = result.need is None or result.need.needed
     match result.state:

@@ -75,14 +75,13 @@ def main() -> int:
     parser.add_argument("--again", action="store_true", help="run only what the last run has not killed")
     options = parser.parse_args()
     os.chdir(ROOT)
-    if not options.again:
-        shutil.rmtree(WORK, ignore_errors=True)
-        subprocess.run([sys.executable, "-c", GENERATE], check=True, stdout=subprocess.DEVNULL)
-    files = {path: mutants(path) for path in sorted(changed_files(options.paths))}
     if options.again:
-        forget(files)
+        (WORK / "mutmut-stats.json").unlink(missing_ok=True)  # which test runs what may be another by now
     else:
-        draw(files, sys.maxsize if options.all else options.sample)
+        shutil.rmtree(WORK, ignore_errors=True)
+    subprocess.run([sys.executable, "-c", GENERATE], check=True, stdout=subprocess.DEVNULL)
+    files = {path: mutants(path) for path in sorted(changed_files(options.paths))}
+    draw(files, sys.maxsize if options.all else options.sample)
     environment = os.environ | {"PYTHONPATH": str(ROOT / "scripts")}  # for mutants_plugin.py
     mutmut = str(Path(sys.executable).with_name("mutmut"))
     if subprocess.run([mutmut, "run", "--max-children", "2"], check=False, env=environment).returncode:
@@ -159,30 +158,27 @@ def _encoding(text: str) -> str:
 
 
 def draw(files: dict[str, dict[str, Mutant]], sample: int) -> None:
-    """Marks in mutmut's records what is not to be run: it goes by them."""
+    """Marks in mutmut's records what is not to be run, or is known to be killed: it goes by them."""
     refused = refused_lines()
     for path in changed_files([]):
-        every = files.get(path, {})
-        codes: dict[str, int | None] = dict.fromkeys(records(path)["exit_code_by_key"], NOT_DRAWN)
+        before = records(path)["exit_code_by_key"]
+        if path not in files:
+            set_codes(path, {name: NOT_DRAWN for name, code in before.items() if code is None})
+            continue
+        every = files[path]
+        codes: dict[str, int | None] = dict.fromkeys(before, NOT_DRAWN)
         for one in every.values():
             if refused.get(path, set()) & set(range(one.span[0], one.span[1] + 1)):
                 codes[one.name] = REFUSED
         chosen = [name for name, one in every.items() if codes[name] != REFUSED and not one.only_words]
         if not path.startswith(WHOLE):
             chosen = sorted(chosen, key=lambda name: _lot(path, every[name]))[:sample]
-        set_codes(path, codes | dict.fromkeys(chosen, None))
+        set_codes(path, codes | {name: before[name] if before[name] in KILLED else None for name in chosen})
 
 
 def _lot(path: str, one: Mutant) -> str:
     """Its place in the draw: the same after a change elsewhere."""
     return hashlib.sha256(f"{SEED} {path} {one.function} {one.line} {one.becomes}".encode()).hexdigest()
-
-
-def forget(files: dict[str, dict[str, Mutant]]) -> None:
-    """Lets mutmut run again what was not killed."""
-    for path in files:
-        codes = records(path)["exit_code_by_key"]
-        set_codes(path, {name: None for name, code in codes.items() if code not in KILLED | {NOT_DRAWN, REFUSED}})
 
 
 def refused_lines() -> dict[str, set[int]]:

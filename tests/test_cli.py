@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from patcher import __version__, cli
+from patcher import __main__ as beginning
+from patcher import __version__, cli, flags
 from patcher.change import operations
 from patcher.errors import CannotTell, PatcherError
 from patcher.model import Check, Need, NotFound, State
@@ -145,6 +147,7 @@ def test_a_wrong_command_line_as_json(arguments: list[str]) -> None:
     assert (result.exit_code, result.stderr, told["results"]) == (2, "", [])
     assert told["command"] == next((word for word in arguments if word in COMMANDS), None)
     assert set(told["error"]) == {"code", "message", "hint"}
+    assert told["error"]["code"] == ("unknown-patch" if "no_such_patch" in arguments else "usage")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -328,6 +331,28 @@ def test_at_a_terminal_a_wait_is_announced(option: str, told: bool, tmp_path: Pa
     assert "error: There is no transformers" in seen.replace("\r\n", " ").replace("\033[31m", "").replace("\033[0m", "")
 
 
+@pytest.mark.parametrize(
+    ("manner", "static", "stream", "told"),
+    [
+        (flags.Manner(), False, "terminal", True),
+        (flags.Manner(), True, "terminal", False),
+        (flags.Manner(quiet=True), False, "terminal", False),
+        (flags.Manner(json=True), False, "terminal", False),
+        (flags.Manner(), False, "pipe", False),
+        (flags.Manner(), False, "closed", False),
+    ],
+)
+def test_who_is_told_that_it_takes_a_moment(
+    manner: flags.Manner, static: bool, stream: str, told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, err = StringIO(), StringIO()
+    monkeypatch.setattr(err, "isatty", lambda: stream == "terminal", raising=False)
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", None if stream == "closed" else err)
+    cli.announce(manner, static)
+    assert (out.getvalue(), "this takes some seconds" in err.getvalue()) == ("", told)
+
+
 def on_terminal(arguments: list[str], environment: dict[str, str]) -> str:
     """What a command writes to a terminal, both streams."""
     base = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
@@ -396,6 +421,16 @@ def test_an_error_that_ends_the_run_is_told(monkeypatch: pytest.MonkeyPatch, pla
     assert read(result)["error"]["code"] == "odd" if json_too else result.stderr == "error: Odd.\nhint: Be even.\n"
 
 
+def test_a_document_that_cannot_be_written_is_told_of_in_words(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise PatcherError("output", "The output cannot be written.", "See why.")
+
+    monkeypatch.setattr(operations, "status", fail)
+    result = run("status", "--json", "--site-packages", place)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "error: The output cannot be written.\nhint: See why.\n"
+
+
 @pytest.mark.parametrize("json_too", [False, True])
 def test_ctrl_c(monkeypatch: pytest.MonkeyPatch, place: Path, json_too: bool) -> None:
     def stop(*_: object, **__: object) -> None:
@@ -419,6 +454,31 @@ def test_ctrl_c_in_a_real_process(place: Path) -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 130
     assert "Traceback" not in done.stderr
+
+
+def test_where_it_begins_interrupts_wait_until_they_can_be_told_of(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["/anywhere/__main__.py", "--version"])
+    before, seen = signal.pthread_sigmask(signal.SIG_BLOCK, ()), []
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def begin(*, ready: Callable[[], object]) -> None:
+        seen.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+        ready()
+        seen.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+
+    try:
+        with pytest.raises(SystemExit, match="0"):
+            beginning.main()
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+        monkeypatch.setattr(cli, "main", begin)
+        beginning.main()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGTERM, handler)
+    assert capsys.readouterr() == (f"mps-patcher {__version__}\n", "")
+    assert seen == [before | {signal.SIGINT, signal.SIGTERM}, before]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -108,7 +108,7 @@ def test_an_edit_that_time_and_size_hide_is_seen(mode: str, python: Path, source
         assert (found, ran) == (Freshness.STALE, "old")
 
 
-@pytest.mark.parametrize("flag", ["-O", "-OO"])
+@pytest.mark.parametrize("flag", ["-B", "-O", "-OO"])
 def test_optimised_bytecode_of_this_source_is_fresh(flag: str, source: Path) -> None:
     source.write_text('"""Goes with -OO."""\nassert __debug__  # goes with -O\nVALUE = 1\n')
     assert judged(compiled(Path(sys.executable), source, "TIMESTAMP", flag), source) is Freshness.FRESH
@@ -118,6 +118,14 @@ def test_a_source_that_python_warns_of_is_judged(source: Path) -> None:
     source.write_text("VALUE = '\\d' is 1\n")
     pyc = compiled(Path(sys.executable), source, "TIMESTAMP", "-Wignore")
     assert judged(pyc, source) is Freshness.FRESH
+
+
+@pytest.mark.parametrize(("magic", "since_3_11"), [(3449, False), (3450, True)])
+def test_the_hash_of_another_kind_of_python_tells_nothing(magic: int, since_3_11: bool, source: Path) -> None:
+    """3450 is the first magic number of Python 3.11, which changed the hash."""
+    pyc = magic.to_bytes(2, "little") + b"\r\n" + (1).to_bytes(4, "little") + b"not ours"
+    alike = since_3_11 == (sys.version_info >= (3, 11))
+    assert judge(pyc, source.read_bytes(), source.stat()) is (Freshness.STALE if alike else Freshness.UNKNOWN)
 
 
 def test_bytecode_without_a_whole_header_is_never_run(source: Path) -> None:

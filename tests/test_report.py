@@ -109,11 +109,18 @@ def test_a_place_without_a_target_has_the_same_keys() -> None:
     assert missed.keys() == found.keys()
     assert missed["target"].keys() == found["target"].keys()
     assert missed["target"]["python"] == "/usr/bin/python3"
+    assert missed["file"] is None
     assert missed["error"] == {
         "code": "no-transformers",
         "message": "There is no transformers.",
         "hint": "Name\\nanother.",
     }
+
+
+def test_a_target_without_an_interpreter() -> None:
+    told = document.as_json("status", [replace(FOUND, target=OTHER)], ok=True)
+    assert json.loads(told)["results"][0]["target"]["python"] is None
+    assert len(told.splitlines()) > 10  # for people to read, too
 
 
 def test_an_error_of_the_whole_run_stands_beside_the_results() -> None:
@@ -138,6 +145,11 @@ def test_status_says_what_is_there_and_what_to_do() -> None:
         "    needed, because torch 2.1.0 has no isin on MPS\n"
         "    next: mps-patcher apply"
     )
+
+
+def test_what_is_not_needed_is_said_not_to_be() -> None:
+    told = text("status", replace(FOUND, need=Need(needed=False, reason="torch 2.4 has it")))
+    assert "    not needed, because torch 2.4 has it" in told.splitlines()
 
 
 def test_a_target_without_torch_or_installer_says_so() -> None:
@@ -184,6 +196,7 @@ def test_the_next_command_names_the_target_where_the_user_did() -> None:
 
 def test_a_refusal_suggests_nothing_but_its_hint() -> None:
     assert "next:" not in text("apply", REFUSED)
+    assert "next:" not in text("apply", replace(REFUSED, state=State.UNPATCHED))
     assert plain(report.failures([REFUSED])) == "error: The body is not known.\nhint: See --diff."
 
 
@@ -205,6 +218,11 @@ def test_checks_are_aligned_and_the_rest_of_a_detail_stands_below_it() -> None:
         "                                 IndexError: tuple index",
         "    skipped  generate            no torch",
     ]
+
+
+def test_a_check_without_a_detail_is_a_line_all_the_same() -> None:
+    told = text("verify", replace(FOUND, checks=(replace(PASSED, detail=""),))).splitlines()
+    assert "    passed   source    0.25 s" in told
 
 
 @pytest.mark.parametrize(
@@ -248,6 +266,8 @@ def test_a_diff_is_shown_whole_and_alone_where_nothing_else_is_wanted() -> None:
     result = replace(FOUND, diff=diff)
     assert text("apply", result).endswith(f"\n\n{diff.rstrip()}")
     assert plain(report.diffs([result, FOUND])) == diff.rstrip()
+    colored = [line.partition("m")[0] for line in report.diffs([result]).splitlines()]
+    assert colored == ["\033[31", "\033[32", "\033[34", "\033[31", "\033[32", " sa"]
 
 
 def test_a_source_gives_a_terminal_no_orders_by_its_diff() -> None:
@@ -260,3 +280,11 @@ def test_sentences_are_wrapped_to_a_terminal_and_never_elsewhere() -> None:
     long = replace(FOUND, note="word " * 40)
     assert max(map(len, text("apply", long, style=report.Style(width=60)).splitlines()[4:])) <= 60
     assert max(map(len, text("apply", long).splitlines())) >= 200
+    path = f"/{'long-name' * 20}"
+    told = text("apply", replace(FOUND, note=f"It is in {path} now."), style=report.Style(width=60)).splitlines()
+    assert f"    {path}" in told  # one that is broken could not be copied
+    empty = replace(FOUND, checks=(replace(PASSED, detail="one\n\ntwo"),))
+    for width in (60, None):
+        told = text("verify", empty, style=report.Style(width=width)).splitlines()
+        at = told.index("    passed   source    0.25 s  one")
+        assert [line.rstrip() for line in told[at + 1 : at + 3]] == ["", " " * 31 + "two"]

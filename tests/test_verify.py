@@ -13,18 +13,19 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, Any
 
 import pytest
 from torch_env import throwaway
 
+from patcher import guest
 from patcher.change import operations
 from patcher.errors import CannotTell
 from patcher.locate.targets import Options, find
-from patcher.model import Check, Result, State, Target
-from patcher.verify import verify
+from patcher.model import Check, Device, FunctionPatch, Result, State, Target
+from patcher.verify import UNAVAILABLE, verify
 from patches import CATALOGUE
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -416,6 +417,103 @@ class TestWithoutTorch:
         assert list(checks(result, "passed")) == ["source"]
         assert len(result.checks) == 1
 
+    def test_what_was_asked_and_what_was_found_is_passed_on(
+        self, patched: Target, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Beside the device itself, which only a real torch shows."""
+        device = {"kind": "emulated-mps", "torch": "2.1.0", "macos": "13"}
+        found = [Check(name=name, status="passed", detail=name.upper(), seconds=1.5) for name in ALL[1:]]
+        asked: dict[str, Any] = {}
+
+        def answer(command: list[str], _errors: int, timeout: float) -> str | None:
+            python, selftest, request, report = command
+            assert (python, Path(selftest).name, timeout) == (str(patched.python), "__main__.py", 9)
+            asked.update(json.loads(Path(request).read_text("utf-8")))
+            assert Path(request).parent.name.startswith("mps-patcher-")
+            told = {"planned": ALL[1:], "checks": [asdict(check) for check in found], "device": device}
+            Path(report).write_text(json.dumps(told), "utf-8")
+            return None
+
+        assert isinstance(ISIN, FunctionPatch)
+        monkeypatch.setattr(guest, "run", answer)
+        options: dict[str, Any] = {"device": "emulated", "torch": "2.1", "macos": "13", "timeout": 9}
+        result = proven(replace(patched, torch="2.1.0"), **options)
+        assert (result.error, result.device) == (None, Device(**device))
+        assert [check.name for check in result.checks] == ALL
+        assert list(result.checks[1:]) == found
+        assert asked == {
+            "site_packages": str(patched.site_packages), "files": [str(patched.site_packages / ISIN.file)],
+            "file": str(patched.site_packages / ISIN.file), "function": "isin_mps_friendly",
+            "contract": str(ISIN.contract), "replacement": str(ISIN.replacement),
+            "static": False, "device": "emulated", "torch": "2.1", "macos": "13",
+        }  # fmt: skip
+
+    @pytest.mark.parametrize("code", UNAVAILABLE)
+    def test_a_device_that_cannot_be_had_is_told_of(
+        self, code: str, patched: Target, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def answer(command: list[str], *_: object) -> str | None:
+            told = {"planned": ["bytecode"], "unavailable": {"code": code, "message": "there is none"}}
+            done = {"name": "bytecode", "status": "passed", "detail": "", "seconds": 0.0}
+            Path(command[3]).write_text(json.dumps({**told, "checks": [done]}), "utf-8")
+            return None
+
+        monkeypatch.setattr(guest, "run", answer)
+        result = proven(replace(patched, torch="2.1.0"))
+        assert error(result) == (code, 3)
+        assert result.error
+        assert (result.error.message, result.error.hint) == ("there is none.", UNAVAILABLE[code])
+        assert checks(result, "skipped") == dict.fromkeys(ALL[2:], "there is none")
+
+    @pytest.mark.parametrize(
+        ("ending", "errors", "detail"),
+        [
+            ("it ended", b"", "it ended"),
+            ("it ended", b"first\nTraceback of all: x y\n\n", "it ended: Traceback of all: x y"),
+            (None, b"last words\n", "the self-test stopped: last words"),
+            ("it ended", b"a\x0cb\xff\n", "it ended: a\x0cb\N{REPLACEMENT CHARACTER}"),
+        ],
+    )
+    def test_a_self_test_that_came_to_no_end_fails_what_it_was_at(
+        self, ending: str | None, errors: bytes, detail: str, patched: Target, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def answer(command: list[str], stream: int, _timeout: float) -> str | None:
+            os.write(stream, errors)
+            done = {"name": "bytecode", "status": "passed", "detail": "", "seconds": 0.0}
+            Path(command[3]).write_text(json.dumps({"planned": ALL[1:], "checks": [done]}), "utf-8")
+            return ending
+
+        monkeypatch.setattr(guest, "run", answer)
+        result = proven(replace(patched, torch="2.1.0"))
+        assert checks(result, "failed") == {"contract": detail}
+        assert checks(result, "skipped") == dict.fromkeys(ALL[3:], "contract came to no end")
+        assert result.error
+        assert result.error.message == "1 of 5 checks failed: contract."
+
+    def test_why_the_rest_was_not_run_is_told(self, patched: Target) -> None:
+        for target in (patched, replace(patched, python=None)):
+            skipped = checks(proven(target), "skipped")
+            assert set(skipped.values()) == {"there is no torch to run it with"}
+        static = proven(replace(patched, python=None), static=True)
+        assert checks(static, "skipped") == {}
+
+    def test_bytecode_of_every_file_is_judged(
+        self, unpacked: Callable[..., Path], shortened: Callable[[Path], Path]
+    ) -> None:
+        """Also that of the first of several."""
+        target = target_of(site_packages=shortened(unpacked("4.44.2")))
+        sources = [target.site_packages / ISIN.file, target.site_packages / "transformers/generation/utils.py"]
+        for source in sources:
+            mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
+            pyc = Path(str(py_compile.compile(str(source), doraise=True, invalidation_mode=mode)))
+            stale = pyc.read_bytes()
+            operations.apply((target,), CATALOGUE, named=False)
+            pyc.write_bytes(stale)
+            for result in verify((target,), CATALOGUE, named=False, static=True):
+                assert str(pyc) in checks(result, "failed")["bytecode"]
+            operations.revert((target,), CATALOGUE)
+            pyc.unlink(missing_ok=True)
+
     def test_a_release_without_need_of_the_function(self, unpacked: Callable[..., Path]) -> None:
         """The few files that were unpacked call nothing directly."""
         target = target_of(site_packages=unpacked("4.39.3"))
@@ -448,9 +546,11 @@ class TestWithoutTorch:
         assert result.error.hint == refused.error.hint
         assert "mps-patcher apply" not in result.error.hint
 
-    def test_direct_calls_are_verified_where_they_were_redirected(self, unpacked: Callable[..., Path]) -> None:
+    def test_direct_calls_are_verified_where_they_were_redirected(
+        self, unpacked: Callable[..., Path], shortened: Callable[[Path], Path]
+    ) -> None:
         """Each patch has a check of its own files; all others are made once, and of the files of both."""
-        target = target_of(site_packages=unpacked("4.44.2"))
+        target = target_of(site_packages=shortened(unpacked("4.44.2")))
         (unpatched,) = verify((target,), (DIRECT,), named=False, static=True, catalogue=CATALOGUE)
         assert "direct calls of torch.isin in 2 files" in checks(unpatched, "failed")["source"]
         operations.apply((target,), CATALOGUE, named=False)
@@ -458,15 +558,17 @@ class TestWithoutTorch:
         assert [list(checks(result, "passed")) for result in (isin, direct)] == [["source", "bytecode"]] * 2
         assert checks(direct, "passed")["source"] == "What called torch.isin in 2 files calls isin_mps_friendly"
         assert isin.checks[1] is direct.checks[1]
-        with edited(target.site_packages / "transformers/generation/utils.py", "import copy\n", "import copy  #\n"):
+        with edited(target.site_packages / "transformers/generation/utils.py", "import torch\n", "import torch  #\n"):
             isin, direct = verify((target,), CATALOGUE, named=False, static=True)
         assert isin.error is None
         assert checks(direct, "failed") == {
             "source": "transformers/generation/utils.py was edited since it was patched"
         }
 
-    def test_stale_bytecode_of_a_redirected_file_is_seen(self, unpacked: Callable[..., Path]) -> None:
-        target = target_of(site_packages=unpacked("4.44.2"))
+    def test_stale_bytecode_of_a_redirected_file_is_seen(
+        self, unpacked: Callable[..., Path], shortened: Callable[[Path], Path]
+    ) -> None:
+        target = target_of(site_packages=shortened(unpacked("4.44.2")))
         source = target.site_packages / "transformers" / "generation" / "utils.py"
         mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
         pyc = Path(str(py_compile.compile(str(source), doraise=True, invalidation_mode=mode)))

@@ -130,10 +130,11 @@ def test_a_folder_that_was_replaced_meanwhile_is_no_success(
 
 @pytest.mark.parametrize("name", ["pytorch_utils.py", "RECORD"])
 def test_the_undoing_of_a_first_patch_overwrites_nobody(
-    env: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, name: str
+    env: Callable[..., Any], shortened: Callable[[Path], Path], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """The second one cannot be written; meanwhile somebody changed what the first one had changed."""
     it = replace(env("4.44.2", torch="2.3.1"), patches=CATALOGUE)
+    shortened(it.target.site_packages)
     path = it.source if name == "pytorch_utils.py" else it.record
     real = transaction.carry
 

@@ -39,9 +39,16 @@ def both(state: State) -> dict[str, State]:
 
 
 @pytest.fixture
-def it(env: Callable[..., Any]) -> Any:
+def real(env: Callable[..., Any]) -> Any:
     """transformers 4.44.2 of a few files, two of which call torch.isin, and both patches."""
     return replace(env("4.44.2", torch="2.3.1"), patches=CATALOGUE)
+
+
+@pytest.fixture
+def it(real: Any, shortened: Callable[[Path], Path]) -> Any:
+    """The same with short files."""
+    shortened(real.target.site_packages)
+    return real
 
 
 @pytest.mark.parametrize("version", CALLERS)
@@ -150,8 +157,8 @@ def test_a_file_that_is_no_python_refuses_only_the_calls(it: Any, text: str) -> 
     assert it.snapshot() == before
 
 
-def test_ctrl_c_takes_back_what_was_brought_along(small: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = small.snapshot()
+def test_ctrl_c_takes_back_what_was_brought_along(it: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = it.snapshot()
     real = transaction.carry
 
     def interrupted(place: Any, scene: Any, wanted: Any) -> Any:
@@ -162,8 +169,8 @@ def test_ctrl_c_takes_back_what_was_brought_along(small: Any, monkeypatch: pytes
     with monkeypatch.context() as broken:
         broken.setattr("patcher.change.operations.carry", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            small.each("apply", named=False)
-    assert small.snapshot() == before
+            it.each("apply", named=False)
+    assert it.snapshot() == before
 
 
 def test_nothing_is_redirected_to_what_could_not_be_patched(it: Any) -> None:
@@ -272,24 +279,71 @@ def test_a_ledger_that_leads_elsewhere_is_refused(it: Any, path: str) -> None:
 
 
 @pytest.fixture
-def small(it: Any) -> Any:
-    """The same with short files, which libcst reads at once."""
-    for name in FEW:
-        path = it.target.site_packages / name
-        path.write_text(f"import torch\n\n\ndef {path.stem}(a, b):\n    return torch.isin(a, b)\n")
-    return it
+def broken(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], None]:
+    """`broken(meanwhile)`: the second transaction of a command calls that, and can then not be written."""
+
+    def plant(meanwhile: Callable[[], None]) -> None:
+        carry, done = transaction.carry, []
+
+        def carried(*arguments: Any) -> Any:
+            done.append(arguments)
+            if len(done) == 2:
+                meanwhile()
+                raise PatcherError("disk-full", "No space.", "Free some.")
+            return carry(*arguments)
+
+        monkeypatch.setattr("patcher.change.operations.carry", carried)
+
+    return plant
+
+
+@pytest.mark.parametrize("command", ["apply", "revert"])
+def test_what_was_done_before_a_failure_is_undone_and_said_to_be(it: Any, broken: Any, command: str) -> None:
+    options = {"diff": True, **({"named": True} if command == "apply" else {})}
+    if command == "revert":
+        it.each("apply", named=True)
+    before, stood = it.snapshot(), {result.patch: result for result in it.each("status")}
+    broken(lambda: None)
+    results = {result.patch: result for result in it.each(command, **options)}
+    first, second = (ISIN.name, DIRECT.name) if command == "apply" else (DIRECT.name, ISIN.name)
+    assert it.snapshot() == before
+    assert codes(tuple(results.values())) == {first: None, second: "disk-full"}
+    undone, was = results[first], stood[first]
+    assert undone.note == f"Put back as it was, since {second} could not be written."
+    assert (undone.state, undone.changed, undone.diff) == (was.state, False, None)
+    assert (undone.before, undone.after) == (was.before, was.before)
+    assert undone.files
+    assert [file.after for file in undone.files] == [file.before for file in undone.files]
+
+
+def test_what_cannot_be_undone_is_told_as_it_is_now(it: Any, broken: Any) -> None:
+    broken(lambda: it.source.write_bytes(it.source.read_bytes() + b"# theirs\n"))
+    isin, direct = it.each("apply", named=True)
+    assert codes((isin, direct)) == {ISIN.name: "target-changed", DIRECT.name: "disk-full"}
+    assert (isin.state, it.status(patches=(ISIN,)).state) == (State.MODIFIED, State.MODIFIED)
+
+
+def test_what_can_neither_be_undone_nor_read_is_told_as_it_was_left(it: Any, broken: Any) -> None:
+    def away() -> None:
+        it.source.unlink()
+        it.source.mkdir()
+
+    broken(away)
+    isin, direct = it.each("apply", named=True)
+    assert codes((isin, direct)) == {ISIN.name: "not-a-file", DIRECT.name: "disk-full"}
+    assert isin.state is State.PATCHED
 
 
 @pytest.mark.parametrize("command", ["apply", "revert"])
 @pytest.mark.parametrize("step", ["to_{}", "carry"])
 def test_ctrl_c_at_the_second_patch_puts_back_the_first(
-    small: Any, monkeypatch: pytest.MonkeyPatch, command: str, step: str
+    it: Any, monkeypatch: pytest.MonkeyPatch, command: str, step: str
 ) -> None:
     """While it is planned, which takes libcst its time, or while it is written."""
     options = {"apply": {"named": False}, "revert": {}}
     if command == "revert":
-        small.each("apply", **options["apply"])
-    before, name, calls = small.snapshot(), step.format(command), []
+        it.each("apply", **options["apply"])
+    before, name, calls = it.snapshot(), step.format(command), []
     real = getattr(operations, name)
 
     def interrupted(*arguments: Any, **settings: Any) -> Any:
@@ -301,22 +355,22 @@ def test_ctrl_c_at_the_second_patch_puts_back_the_first(
     with monkeypatch.context() as broken:
         broken.setattr(operations, name, interrupted)
         with pytest.raises(KeyboardInterrupt):
-            small.each(command, **options[command])
+            it.each(command, **options[command])
     assert len(calls) == 2
-    assert small.snapshot() == before
+    assert it.snapshot() == before
 
 
 @pytest.mark.parametrize("cut_short", ["apply", "revert"])
 @pytest.mark.parametrize("then", ["apply", "revert"])
 def test_every_cut_is_repaired_by_the_next_command(
-    small: Any, cut_at: Callable[..., bool], cut_short: str, then: str
+    it: Any, cut_at: Callable[..., bool], cut_short: str, then: str
 ) -> None:
     """Whichever of the two patches was at work, and however many of its files had changed."""
-    steps = {"apply": lambda: small.each("apply", named=False), "revert": lambda: small.each("revert")}
-    files = [small.target.site_packages / name for name in (str(ISIN.file), *FEW)]
-    original, first = small.snapshot(), [path.read_bytes() for path in files]
+    steps = {"apply": lambda: it.each("apply", named=False), "revert": lambda: it.each("revert")}
+    files = [it.target.site_packages / name for name in (str(ISIN.file), *FEW)]
+    original, first = it.snapshot(), [path.read_bytes() for path in files]
     states(steps["apply"]())
-    patched, second = small.snapshot(), [path.read_bytes() for path in files]
+    patched, second = it.snapshot(), [path.read_bytes() for path in files]
     points = 0
     while True:
         steps["revert" if cut_short == "apply" else "apply"]()
@@ -325,43 +379,43 @@ def test_every_cut_is_repaired_by_the_next_command(
         points += 1
         for path, *whole in zip(files, first, second, strict=True):
             assert path.read_bytes() in whole
-        assert State.MODIFIED not in states(small.each("status")).values(), points
+        assert State.MODIFIED not in states(it.each("status")).values(), points
         assert codes(steps[then]()) == {ISIN.name: None, DIRECT.name: None}, points
-        assert timeless(small.snapshot()) == timeless(patched if then == "apply" else original), points
+        assert timeless(it.snapshot()) == timeless(patched if then == "apply" else original), points
         steps["revert"]()
-        assert small.snapshot() == original, points
+        assert it.snapshot() == original, points
     assert points >= 50
 
 
 @pytest.mark.parametrize("then", ["apply", "revert"])
-def test_every_cut_of_one_of_two_is_repaired(small: Any, cut_at: Callable[..., bool], then: str) -> None:
+def test_every_cut_of_one_of_two_is_repaired(it: Any, cut_at: Callable[..., bool], then: str) -> None:
     """The ledger goes on telling of the patch that stays, and forgets no file before that is itself again."""
-    small.each("apply", patches=(ISIN,), named=True)
-    only, points = small.snapshot(), 0
+    it.each("apply", patches=(ISIN,), named=True)
+    only, points = it.snapshot(), 0
     while True:
-        states(small.each("apply", patches=(DIRECT,), named=True, catalogue=CATALOGUE))
-        if not cut_at(lambda: small.each("revert", patches=(DIRECT,), catalogue=CATALOGUE), points + 1):
+        states(it.each("apply", patches=(DIRECT,), named=True, catalogue=CATALOGUE))
+        if not cut_at(lambda: it.each("revert", patches=(DIRECT,), catalogue=CATALOGUE), points + 1):
             break
         points += 1
         if then == "apply":
-            assert states(small.each("apply", named=False)) == both(State.PATCHED), points
-        assert states(small.each("revert", patches=(DIRECT,), catalogue=CATALOGUE)) == {DIRECT.name: State.UNPATCHED}
-        assert timeless(small.snapshot()) == timeless(only), points
+            assert states(it.each("apply", named=False)) == both(State.PATCHED), points
+        assert states(it.each("revert", patches=(DIRECT,), catalogue=CATALOGUE)) == {DIRECT.name: State.UNPATCHED}
+        assert timeless(it.snapshot()) == timeless(only), points
     assert points >= 20
 
 
 @pytest.mark.parametrize("command", ["apply", "revert"])
 def test_every_fault_leaves_all_files_as_they_were(
-    small: Any, failing_at: Callable[..., Any], fault: int, command: str
+    it: Any, failing_at: Callable[..., Any], fault: int, command: str
 ) -> None:
     steps = {
-        "apply": lambda: small.each("apply", patches=(DIRECT,), named=True),
-        "revert": lambda: small.each("revert", patches=(DIRECT,)),
+        "apply": lambda: it.each("apply", patches=(DIRECT,), named=True),
+        "revert": lambda: it.each("revert", patches=(DIRECT,)),
     }
-    small.each("apply", patches=(ISIN,), named=True)
+    it.each("apply", patches=(ISIN,), named=True)
     if command == "revert":
         steps["apply"]()
-    before, points, refused = small.snapshot(), 0, 0
+    before, points, refused = it.snapshot(), 0, 0
     while True:
         with failing_at(points + 1, fault) as calls:
             (result,) = steps[command]()
@@ -370,10 +424,10 @@ def test_every_fault_leaves_all_files_as_they_were(
         points += 1
         if result.error is None:
             steps["revert" if command == "apply" else "apply"]()
-            before = small.snapshot()
+            before = it.snapshot()
             continue
         refused += 1
-        assert small.snapshot() == before, (points, calls[-1], result.error)
+        assert it.snapshot() == before, (points, calls[-1], result.error)
     assert refused >= 30
 
 
@@ -448,18 +502,18 @@ def test_an_earlier_body_without_a_back_up_is_known_and_refused(outdated: Any) -
     assert outdated.snapshot() == before
 
 
-def test_redirections_of_an_earlier_version_are_brought_up_to_date(it: Any) -> None:
+def test_redirections_of_an_earlier_version_are_brought_up_to_date(real: Any) -> None:
     """One that knew nothing of the branches."""
     assert isinstance(DIRECT, CallsPatch)
     earlier = replace(DIRECT, branches=())
-    original = it.snapshot()
-    states(it.each("apply", patches=(ISIN, earlier), named=True))
-    isin, direct = it.each("status")
+    original = real.snapshot()
+    states(real.each("apply", patches=(ISIN, earlier), named=True))
+    isin, direct = real.each("status")
     assert (isin.state, direct.state) == (State.PATCHED, State.OUTDATED)
-    assert states(it.each("apply", named=False)) == both(State.PATCHED)
-    assert "Can't infer missing attention mask" not in (it.target.site_packages / FEW[1]).read_text()
-    assert states(it.each("revert"))[DIRECT.name] is State.UNPATCHED
-    assert it.snapshot() == original
+    assert states(real.each("apply", named=False)) == both(State.PATCHED)
+    assert "Can't infer missing attention mask" not in (real.target.site_packages / FEW[1]).read_text()
+    assert states(real.each("revert"))[DIRECT.name] is State.UNPATCHED
+    assert real.snapshot() == original
 
 
 @pytest.mark.parametrize("command", ["apply", "revert"])

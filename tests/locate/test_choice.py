@@ -108,7 +108,8 @@ def test_pythonpath_is_not_beside_the_tool(places: Any, install: Any, look: Any,
     assert (found.python, found.site_packages) == (places["active"].python, folder)
 
 
-def test_a_tool_that_does_not_know_its_interpreter(places: Any, look: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr(sys, "executable", "")
+@pytest.mark.parametrize("known", ["", "/gone/bin/python"])
+def test_a_tool_that_does_not_know_its_interpreter(places: Any, look: Any, monkeypatch: Any, known: str) -> None:
+    monkeypatch.setattr(sys, "executable", known)
     (found,) = look(**environ(places))
     assert found.python == places["active"].python

@@ -71,6 +71,13 @@ def test_refused(install: Any, tmp_path: Path, name: str) -> None:
     assert (refusal(folder).code, refusal(folder).exit_code) == (code, 1)
 
 
+@pytest.mark.parametrize("name", ["EGG-INFO", "transformers-4.45.1-py3.11.egg-info"])
+def test_an_egg_is_named(install: Any, tmp_path: Path, name: str) -> None:
+    folder = install(tmp_path / "site-packages")
+    (folder / INFO).rename(folder / name)
+    assert f"installed as an egg ({name})" in refusal(folder).message
+
+
 DIRECT = {
     "an archive": '{"url": "https://x/t.whl", "archive_info": {}}',
     "a VCS": '{"url": "https://x/t.git", "vcs_info": {"vcs": "git", "commit_id": "0"}}',
@@ -103,7 +110,7 @@ def test_a_version_that_is_none_but_agrees(install: Any, tmp_path: Path) -> None
     assert distribution.read(folder).version == "mine"
 
 
-@pytest.mark.parametrize("sign", [".git", ".hg"])
+@pytest.mark.parametrize("sign", [".git", ".hg", ".svn"])
 def test_a_checkout(install: Any, tmp_path: Path, sign: str) -> None:
     folder = install(tmp_path / "src")
     (tmp_path / sign).mkdir()

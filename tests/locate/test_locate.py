@@ -159,9 +159,17 @@ def test_an_interpreter_that_does_not_fit(venv: Any, install: Any, look: Any, sc
     assert (found.site_packages, found.python) == (env.site_packages, None)
 
 
+def test_a_folder_of_another_layout_has_no_interpreter_of_its_own(venv: Any, install: Any, look: Any) -> None:
+    """Debian's dist-packages, say: the Python beside it need not be the one that imports from there."""
+    env = venv("env")
+    folders = [install(env.prefix / name) for name in ("lib/python3/dist-packages", "share/python3.11/site-packages")]
+    assert [(one.site_packages, one.python) for one in look(under=[env.prefix])] == [(one, None) for one in folders]
+
+
 def test_nothing_below(look: Any, tmp_path: Path) -> None:
     (empty,) = look(under=[tmp_path])
-    assert (empty.error.code, empty.error.exit_code) == ("no-transformers", 3)
+    assert (empty.error.code, empty.error.exit_code, empty.site_packages) == ("no-transformers", 3, tmp_path)
+    assert empty.error.message == f"There is no transformers installed below {tmp_path} (it lies below {tmp_path})."
     (missing,) = look(under=[tmp_path / "missing"])
     assert (missing.error.code, missing.error.exit_code) == ("unreadable-folder", 1)
 

@@ -46,3 +46,24 @@ def test_files_without_metadata_are_an_install_that_is_not_sound(tmp_path: Path)
         (tmp_path / parent / "transformers").mkdir(parents=True)
         (tmp_path / parent / "transformers" / "__init__.py").touch()
     assert walk.below(tmp_path).folders == (tmp_path / "venv" / "lib" / "python3.11" / "site-packages",)
+
+
+def test_a_linked_site_packages_that_leads_out_is_named_as_such(tmp_path: Path) -> None:
+    top, out = tmp_path / "top", tmp_path / "out"
+    inside = holding(top / "a" / "site-packages")
+    for name, real in (
+        ("b/site-packages", holding(out / "one")),  # found nowhere else
+        ("b/dist-packages", out / "empty"),
+        ("b/other", out / "one"),
+        ("c/site-packages", inside),  # found where it is
+        ("c/gone-packages", out / "gone"),
+    ):
+        (top / name).parent.mkdir(exist_ok=True)
+        (top / name).symlink_to(real)
+    (out / "empty").mkdir()
+    (top / "d-packages").mkdir()
+    assert walk.below(top).folders == (inside, top / "b" / "site-packages")
+    (tmp_path / "here").symlink_to(top)  # the folder that was asked for may be a link itself
+    assert walk.below(tmp_path / "here").folders == tuple(
+        tmp_path / "here" / name for name in ("a/site-packages", "b/site-packages")
+    )
