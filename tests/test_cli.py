@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -256,6 +257,23 @@ FAILED = outcome(state=None, error=PatcherError("unknown-body", "", ""))
 def test_the_worst_exit_code_counts(results: tuple[Outcome, ...], code: int) -> None:
     assert cli.worst(results, check=True) == code
     assert cli.worst(results, check=False) == (0 if code == 4 else code)
+
+
+IDLE = replace(FINE, patch="direct_isin", state=State.ABSENT, need=Need(needed=False, reason=""))
+
+
+def test_what_a_target_has_nothing_for_is_left_out_beside_what_it_has() -> None:
+    elsewhere = replace(IDLE, target=NotFound(python=Path("/other"), site_packages=None, error=FAILED.error))
+    assert cli.concerned((FINE, IDLE)) == (FINE,)
+    assert cli.concerned((IDLE,)) == (IDLE,)
+    assert cli.concerned((FINE, IDLE, elsewhere)) == (FINE, elsewhere)
+    for told in (
+        replace(IDLE, need=Need(needed=True, reason="")),
+        replace(IDLE, changed=True),
+        replace(IDLE, error=FAILED.error),
+        replace(IDLE, state=State.UNPATCHED),
+    ):
+        assert cli.concerned((FINE, told)) == (FINE, told)
 
 
 def test_every_target_is_tried(place: Path, unpacked: Callable[..., Path], tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def _is_copied(use: Use, wanted: str, reading: Reading) -> bool:
     seen: set[tuple[Binding, tuple[str, ...]]] = set()
     while waiting:
         parts, scope = waiting.pop()
-        if len(seen) > FARTHEST or _meaning(parts, scope, wanted, reading, copied=bool(seen))[0] is not Meaning.OTHER:
+        if len(seen) > FARTHEST or _meaning(parts, scope, wanted, reading)[0] is not Meaning.OTHER:
             return True
         for one in _bindings(parts[0], scope):
             if one.copies and (one, parts[1:]) not in seen and one.copies[0] != parts[0]:
@@ -70,13 +70,13 @@ def _is_copied(use: Use, wanted: str, reading: Reading) -> bool:
 
 
 def _meaning(
-    parts: tuple[str, ...], scope: Scope, wanted: str, reading: Reading, *, copied: bool = False
+    parts: tuple[str, ...], scope: Scope, wanted: str, reading: Reading
 ) -> tuple[Meaning, tuple[Binding, ...]]:
     """What a name means by its imports, and by what its own assignments look like."""
     name, rest = parts[0], parts[1:]
     found = _bindings(name, scope)
     if not found:
-        return (Meaning.PERHAPS if not copied and _may_be_starred(parts, wanted, reading) else Meaning.OTHER), ()
+        return (Meaning.PERHAPS if _may_be_starred(parts, wanted, reading) else Meaning.OTHER), ()
     matching = [one for one in found if one.imports and _below(".".join((one.imports, *rest)), wanted)]
     # What is bound under `global` is bound elsewhere than it stands
     serving = tuple(one for one in matching if not one.idle)

@@ -5,6 +5,8 @@ Such a dist-info holds nothing else, and is no distribution. It goes, unless it 
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path, PurePosixPath
 
 from patcher.change import ledger
@@ -12,6 +14,9 @@ from patcher.change.files import digest
 from patcher.change.folder import Folder
 from patcher.errors import PatcherError
 from patcher.locate import metadata
+
+FILLING = 60
+"""Seconds in which an empty dist-info may be one that an installer is about to fill; later, a cut left it of ours."""
 
 
 def clear(site_packages: Path) -> None:
@@ -29,9 +34,13 @@ def clear(site_packages: Path) -> None:
 
 
 def _clear(site: Folder, dist_info: Folder) -> None:
+    if not dist_info.has(ledger.FOLDER):
+        if time.time() - os.fstat(dist_info.fd).st_mtime > FILLING:
+            site.drop(dist_info.path.name)
+        return
     with dist_info.inside(ledger.FOLDER) as ours:
         names = ours.names()
-        if not all(map(ledger.is_ours, names)) or _may_be_needed(site, ours):
+        if not all(map(ledger.is_ours, names)) or (names and _may_be_needed(site, ours)):
             return
         for name in sorted(names, key=lambda name: name == ledger.STATE):
             ours.remove(name)

@@ -58,8 +58,11 @@ def _owner(stem: str, *, linked: bool) -> str | None:
 
 
 def is_leftover(dist_info: Path) -> bool:
-    """Whether nothing is in a dist-info but what we keep there: an installer removed the rest, so it is none."""
-    return listing(dist_info) == [OURS]
+    """Whether nothing is in a dist-info, or only what we keep there: an installer removed the rest, so it is none."""
+    try:
+        return [entry.name for entry in dist_info.iterdir()] in ([], [OURS])
+    except OSError:
+        return False
 
 
 def listing(folder: Path) -> list[str]:

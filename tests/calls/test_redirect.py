@@ -209,6 +209,7 @@ STRANGE = {
     "x = torch.isin(a, b, True)\n": "line 2 calls torch.isin without elements and test_elements, each once",
     "x = torch.isin(a)\n": "line 2 calls torch.isin without elements and test_elements, each once",
     "x = torch.isin(a, b, invert=f())\n": "line 2 calls torch.isin with invert=f()",
+    "x = torch.isin(a, b, invert=None)\n": "line 2 calls torch.isin with invert=None",
     "x = torch.isin(a, b, assume_unique=f())\n": "line 2 calls torch.isin with assume_unique=f()",
     "x = f'{torch.isin(a, b)=}'\n": "line 2 calls torch.isin in an f-string that shows its text",
     "if c:\n    import other as torch\nx = torch.isin(a, b)\n": "line 4 calls what may be torch.isin or something else",
@@ -281,6 +282,7 @@ def test_what_torch_compiles_speaks_no_python_and_is_told_of(decorator: str) -> 
     [
         ("from torch import *\nx = isin(a, b)\n", "line 2 calls what may be torch.isin or something else"),
         ("from .compat import torch\nx = torch.isin(a, b)\n", "line 2 calls what may be torch.isin or something else"),
+        ("from a import *\nt = torch\nx = t.isin(a, b)\n", "line 3 calls what may be torch.isin or something else"),
         ("from .compat import *\nx = torch.isin(a, b)\n", "line 2 calls what may be torch.isin or something else"),
         ("from torch import isin\n__all__ = ['isin']\n", "line 2 exports torch.isin"),
         ("from . import utils\nx = utils.torch.isin(a, b)\n", "line 2 calls what may be torch.isin or something else"),

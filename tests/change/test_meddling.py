@@ -7,7 +7,9 @@ import re
 import shutil
 import socket
 import stat
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -210,6 +212,27 @@ def test_what_an_installer_does_at_the_very_last_instant_stays(
     assert not list(it.target.site_packages.rglob(".*.mps-patcher"))
 
 
+@pytest.mark.parametrize("name", ["pytorch_utils.py", "stopping_criteria.py", "RECORD"])
+def test_of_what_is_uninstalled_meanwhile_nothing_stays(
+    env: Callable[..., Any], shortened: Callable[[Path], Path], late: Callable[..., None], name: str
+) -> None:
+    """An installer knows nothing of our files, so it cannot remove the folders that hold them."""
+    it = replace(env("4.44.2", torch="2.3.1"), patches=CATALOGUE)
+    site = shortened(it.target.site_packages)
+
+    def uninstall(_: int) -> None:
+        for path in sorted(site.rglob("*"), reverse=True):
+            if path.is_dir():
+                with suppress(OSError):
+                    path.rmdir()
+            elif "mps-patcher" not in str(path.relative_to(site)):
+                path.unlink()
+
+    late(name, uninstall)
+    assert any(result.error for result in it.each("apply", named=True))
+    assert list(site.rglob("*")) == []
+
+
 @pytest.fixture
 def left(env: Callable[..., Any]) -> Any:
     """A patched target of whose dist-info an installer has left nothing but our folder."""
@@ -228,6 +251,30 @@ def test_a_ledger_alone_goes_unless_it_may_hold_the_only_copy(left: Any) -> None
     leftovers.clear(left.target.site_packages)
     assert not left.target.dist_info.exists()
     assert left.source.read_bytes() == b"# of another release\n"
+
+
+def test_a_clearing_that_was_cut_is_finished_by_the_next(left: Any, cut_at: Callable[..., bool]) -> None:
+    left.source.write_bytes(b"# of another release\n")
+    kept, at = left.target.dist_info.with_name("kept"), 1
+    shutil.copytree(left.target.dist_info, kept)
+    while cut_at(lambda: leftovers.clear(left.target.site_packages), at):
+        leftovers.clear(left.target.site_packages)
+        if left.target.dist_info.exists():  # empty: an installer might have made it just now
+            assert not list(left.target.dist_info.iterdir()), at
+            os.utime(left.target.dist_info, (0, time.time() - 61))
+            leftovers.clear(left.target.site_packages)
+        assert not left.target.dist_info.exists(), at
+        shutil.copytree(kept, left.target.dist_info)
+        at += 1
+    assert at > 4
+
+
+def test_back_ups_without_a_state_file_may_be_the_only_copies(left: Any) -> None:
+    left.source.unlink()
+    (left.ours / "state.json").unlink()
+    leftovers.clear(left.target.site_packages)
+    (kept,) = left.ours.iterdir()
+    assert kept.suffix == ".orig"
 
 
 @pytest.mark.parametrize("text", ["{", ""])

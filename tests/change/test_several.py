@@ -74,9 +74,27 @@ def test_the_round_on_a_whole_release(env: Callable[..., Any], version: str) -> 
 def test_by_name_a_patch_brings_along_what_it_requires_and_takes_it_back(it: Any) -> None:
     original = it.snapshot()
     options = {"patches": (DIRECT,), "catalogue": CATALOGUE}
-    assert states(it.each("apply", named=True, **options)) == both(State.PATCHED)
+    for _ in range(2):  # asking again for the one is not asking for the other
+        assert states(it.each("apply", named=True, **options)) == both(State.PATCHED)
     assert states(it.each("status", **options)) == {DIRECT.name: State.PATCHED}
     assert states(it.each("revert", **options)) == {ISIN.name: State.ABSENT, DIRECT.name: State.UNPATCHED}
+    assert it.snapshot() == original
+
+
+@pytest.mark.parametrize(("version", "needed"), [("4.43.4", [True, True]), ("4.40.2", [False, False])])
+def test_what_was_brought_along_goes_again_whatever_was_asked_since(
+    env: Callable[..., Any], shortened: Callable[[Path], Path], version: str, needed: list[bool]
+) -> None:
+    """4.43 refuses MPS whatever the torch, so it needs both; 4.40 needs neither beside a torch that can do it."""
+    it = replace(env(version, torch="2.9.0"), patches=CATALOGUE)
+    shortened(it.target.site_packages)
+    original = it.snapshot()
+    assert [result.need.needed for result in it.each("status")] == needed
+    states(it.each("apply", patches=(DIRECT,), named=True, catalogue=CATALOGUE))
+    for _ in range(2):
+        assert states(it.each("apply", named=False)) == both(State.PATCHED)
+    reverted = it.each("revert", patches=(DIRECT,), catalogue=CATALOGUE)
+    assert states(reverted) == {ISIN.name: State.ABSENT, DIRECT.name: State.UNPATCHED}
     assert it.snapshot() == original
 
 
@@ -314,6 +332,22 @@ def test_what_was_done_before_a_failure_is_undone_and_said_to_be(it: Any, broken
     assert (undone.before, undone.after) == (was.before, was.before)
     assert undone.files
     assert [file.after for file in undone.files] == [file.before for file in undone.files]
+
+
+def test_every_cut_of_an_undoing_is_repaired(it: Any, broken: Any, cut_at: Callable[..., bool]) -> None:
+    """The ledger forgets a file only when that is itself again."""
+    original, points = it.snapshot(), 0
+
+    def work() -> None:
+        broken(lambda: None)
+        it.each("apply", named=True)
+
+    while cut_at(work, points + 1):
+        points += 1
+        assert codes(it.each("revert")) == {ISIN.name: None, DIRECT.name: None}, points
+        assert it.snapshot() == original, points
+    assert it.snapshot() == original
+    assert points >= 30
 
 
 def test_what_cannot_be_undone_is_told_as_it_is_now(it: Any, broken: Any) -> None:

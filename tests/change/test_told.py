@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -112,6 +113,23 @@ def test_of_lost_back_ups(it: Any) -> None:
     for path in it.ours.glob("*.orig"):
         path.unlink()
     assert notes(it, "status") == ["There is no good back-up: revert cannot undo it."] * 2
+    lost = "Already patched: nothing to do. The back-up is missing or damaged: revert cannot undo it."
+    assert notes(it, "apply") == [lost] * 2
+    shutil.rmtree(it.ours)
+    lost = "Already patched, but there is no back-up: revert cannot undo it."
+    assert notes(it, "apply") == [lost] * 2
+
+
+def test_of_a_patched_file_without_a_ledger_what_a_cut_left_goes(env: Callable[..., Any]) -> None:
+    it = env()
+    it.apply()
+    patched = it.source.read_bytes()
+    shutil.rmtree(it.ours)
+    spare = it.source.with_name(".pytorch_utils.py.mps-patcher")
+    spare.write_bytes(b"half")
+    assert notes(it, "apply") == ["Already patched, but there is no back-up: revert cannot undo it."]
+    assert not spare.exists()
+    assert it.source.read_bytes() == patched
 
 
 def test_of_nothing(env: Callable[..., Any]) -> None:

@@ -44,7 +44,11 @@ REFUSED = {
         lambda f: (rename(INFO, "x")(f), (f / "transformers" / "__init__.py").unlink()),
         "namespace-package",
     ),
-    "two": (lambda folder: (folder / "Transformers-4.46.3.dist-info").mkdir(), "several-distributions"),
+    "two": (
+        lambda f: ((f / (name := "Transformers-4.46.3.dist-info")).mkdir(), write(f"{name}/METADATA", "")(f)),
+        "several-distributions",
+    ),
+    "two, one of which is a file": (write("Transformers-4.46.3.dist-info", ""), "several-distributions"),
     "METADATA gone": (lambda folder: (folder / INFO / "METADATA").unlink(), "broken-metadata"),
     "METADATA empty": (write(f"{INFO}/METADATA", ""), "broken-metadata"),
     "METADATA of another": (write(f"{INFO}/METADATA", "Name: torch\nVersion: 4.45.1\n"), "broken-metadata"),
@@ -76,6 +80,13 @@ def test_an_egg_is_named(install: Any, tmp_path: Path, name: str) -> None:
     folder = install(tmp_path / "site-packages")
     (folder / INFO).rename(folder / name)
     assert f"installed as an egg ({name})" in refusal(folder).message
+
+
+def test_an_empty_dist_info_is_none(install: Any, tmp_path: Path) -> None:
+    """As a cut leaves it where it comes between the two last steps of clearing one away."""
+    folder = install(tmp_path / "site-packages")
+    (folder / "transformers-4.44.0.dist-info").mkdir()
+    assert distribution.read(folder).version == "4.45.1"
 
 
 DIRECT = {
