@@ -55,7 +55,7 @@ def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> Non
     if value and parameter.name:
         setattr(manner, parameter.name, value)
     if manner.quiet and manner.verbose:
-        raise click.UsageError("--quiet and --verbose exclude each other.", context)
+        raise click.UsageError("--quiet and --verbose exclude each other.")
 
 
 def _manner(*names: str, **settings: Any) -> Callable[[Function], Function]:
@@ -151,9 +151,9 @@ def testing(function: Function) -> Function:
 
 
 def _version(pattern: str, example: str) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
-    def check(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    def check(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
         if value is not None and not re.fullmatch(pattern, value, re.ASCII):
-            raise click.BadParameter(f"{value!r} is not a version such as {example}.", context, parameter)
+            raise click.BadParameter(f"{value!r} is not a version such as {example}.")  # click adds of what
         return value
 
     return check

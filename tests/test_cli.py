@@ -88,6 +88,19 @@ def test_help_tells_every_option_of_the_contract(command: str) -> None:
         "verify": ["--static", "--device [auto|mps|emulated]", "--torch X.Y", "--macos N", "--timeout S"],
         "revert": ["--dry-run", "--diff", "--force"],
     }
+    helped = {
+        "--dry-run": "Change nothing; say what would be done.",
+        "--diff": "Show what changes.",
+        "--force": "Go on where the function or the file is not the expected one.",
+        "--static": "Prove source and bytecode only, without running transformers.",
+        "--device": "The real MPS, an emulated one, or auto: real where there is one.",
+        "--torch X.Y": "Emulate the rules of this torch. [default: the installed one]",
+        "--macos N": "Emulate the rules of this macOS. [default: the oldest that the torch supports]",
+        "--timeout S": "Seconds until the self-test of a target is given up. [default: 600]",
+        "--check": "Exit 4 if a target needs a patch that it does not hold.",
+    }
+    for option in own[command]:
+        assert helped[option.partition(" [")[0]] in " ".join(told.split())
     everywhere = ["-q, --quiet", "-v, --verbose", "--color [auto|always|never]", "--version", "-h, --help", "--json"]
     places = ["[PATCH]...", "--python PATH", "--site-packages DIR", "--under DIR", "--lock-timeout S"]
     for option in [*own[command], *everywhere, *places]:
@@ -115,6 +128,7 @@ WRONG = [
     (["verify", "--device", "cuda"], "cuda"),
     (["verify", "--torch", "2"], "2.1"),
     (["verify", "--torch", "2.1.0"], "2.1"),
+    (["verify", "--torch", "\N{FULLWIDTH DIGIT TWO}.\N{FULLWIDTH DIGIT ONE}"], "2.1"),
     (["verify", "--macos", "Ventura"], "Ventura"),
     (["verify", "--timeout", "0"], "--timeout"),
     (["verify", "--timeout", "nan"], "--timeout"),
@@ -135,6 +149,9 @@ def test_a_wrong_command_line(arguments: list[str], names: str) -> None:
     assert cause.startswith("error: ")
     assert hint.startswith("hint: ")
     assert names in result.stderr
+    if "-h" in hint and arguments[-1:] != ["--python"]:  # click does not say whose option has no value
+        command = next((f" {word}" for word in arguments if word in COMMANDS), "")
+        assert hint == f"hint: `mps-patcher{command} -h` tells what it accepts."
 
 
 @pytest.mark.parametrize(
@@ -263,7 +280,7 @@ IDLE = replace(FINE, patch="direct_isin", state=State.ABSENT, need=Need(needed=F
 
 
 def test_what_a_target_has_nothing_for_is_left_out_beside_what_it_has() -> None:
-    elsewhere = replace(IDLE, target=NotFound(python=Path("/other"), site_packages=None, error=FAILED.error))
+    elsewhere = replace(IDLE, target=replace(IDLE.target, python=Path("/other")))
     assert cli.concerned((FINE, IDLE)) == (FINE,)
     assert cli.concerned((IDLE,)) == (IDLE,)
     assert cli.concerned((FINE, IDLE, elsewhere)) == (FINE, elsewhere)
@@ -396,8 +413,43 @@ def test_no_colors_in_a_pipe_unless_asked_for(place: Path) -> None:
     assert "\033[" in start("--color", "always", "status", "--site-packages", place).stdout
 
 
+@pytest.mark.parametrize(
+    ("asked", "environment", "colors"),
+    [
+        ("auto", {}, None),
+        ("auto", {"NO_COLOR": "1"}, False),
+        ("auto", {"NO_COLOR": ""}, None),
+        ("auto", {"TERM": "dumb"}, False),
+        ("auto", {"term": "dumb"}, None),
+        ("always", {"NO_COLOR": "1", "TERM": "dumb"}, True),
+        ("never", {}, False),
+    ],
+)
+def test_who_decides_on_colors(
+    asked: str, environment: dict[str, str], colors: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("NO_COLOR", "TERM"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert flags.Manner(color=asked).colors() is colors
+
+
+def test_colors_are_given_where_they_were_asked_for(place: Path) -> None:
+    for asked, given in (("always", True), ("never", False)):
+        assert ("\033[" in run("--color", asked, "status", "--site-packages", place).stdout) == given
+    # whatever is wrong with another option, and wherever it stands
+    assert "\033[" in run("status", "--lock-timeout", "soon", "--color", "always").stderr
+
+
 def test_json_has_no_colors(place: Path) -> None:
     assert "\033" not in run("status", "--json", "--color", "always", "--site-packages", place).stdout
+
+
+def test_force_is_a_word_by_itself(place: Path) -> None:
+    edit(place)
+    assert run("apply", "--site-packages", place).exit_code == 1
+    assert run("apply", "--force", "--site-packages", place).exit_code == 0
 
 
 def test_a_defect_is_told_in_two_lines(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
@@ -477,7 +529,7 @@ def test_ctrl_c_in_a_real_process(place: Path) -> None:
 def test_where_it_begins_interrupts_wait_until_they_can_be_told_of(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["/anywhere/__main__.py", "--version"])
+    monkeypatch.setattr(sys, "argv", ["/anywhere/__main__.py", "--nonsense"])
     before, seen = signal.pthread_sigmask(signal.SIG_BLOCK, ()), []
     handler = signal.getsignal(signal.SIGTERM)
 
@@ -487,7 +539,7 @@ def test_where_it_begins_interrupts_wait_until_they_can_be_told_of(
         seen.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
 
     try:
-        with pytest.raises(SystemExit, match="0"):
+        with pytest.raises(SystemExit, match="2"):
             beginning.main()
         assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
         monkeypatch.setattr(cli, "main", begin)
@@ -495,8 +547,41 @@ def test_where_it_begins_interrupts_wait_until_they_can_be_told_of(
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         signal.signal(signal.SIGTERM, handler)
-    assert capsys.readouterr() == (f"mps-patcher {__version__}\n", "")
+    assert "`mps-patcher -h` tells what it accepts." in capsys.readouterr().err
     assert seen == [before | {signal.SIGINT, signal.SIGTERM}, before]
+
+
+def test_an_interrupt_as_soon_as_it_can_be_told_of(capsys: pytest.CaptureFixture[str]) -> None:
+    def ready() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit, match="130"):
+        cli.main(["status"], ready=ready)
+    assert "error: " in capsys.readouterr().err
+
+
+def test_help_for_a_reader_that_has_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object, **__: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(click, "echo", gone)
+    with (Path(os.devnull)).open("w") as stream:  # what is left to be written is sent away
+        monkeypatch.setattr(sys, "stdout", stream)
+        with pytest.raises(SystemExit, match="0"):
+            cli.main(["-h"])
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_text_is_as_wide_as_the_terminal(is_terminal: bool, monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
+    out = StringIO()
+    monkeypatch.setattr(out, "isatty", lambda: is_terminal, raising=False)
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("NO_COLOR", "1")
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["status", "--site-packages", str(place)])
+    sentences = [len(line) for line in out.getvalue().splitlines() if str(place) not in line]
+    assert (max(sentences) <= 60) == is_terminal
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

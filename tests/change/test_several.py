@@ -13,7 +13,7 @@ import libcst  # noqa: F401 - before the forks, which would each import it
 import pytest
 from snapshots import timeless
 
-from patcher.change import operations, record, transaction
+from patcher.change import operations, plan, record, transaction
 from patcher.errors import PatcherError
 from patcher.model import CallsPatch, State
 from patches import CATALOGUE
@@ -158,6 +158,21 @@ def test_a_use_that_cannot_be_redirected_refuses_all_of_them(it: Any) -> None:
     assert caller.read_text().endswith("\nisin = torch.isin\n")
     assert codes(it.each("revert")) == {ISIN.name: None, DIRECT.name: None}
     assert it.snapshot() == before
+
+
+def test_what_was_brought_along_and_edited_since_stays(it: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    (it.target.site_packages / FEW[0]).write_text("import torch\nisin = torch.isin\n")
+    real = plan.to_apply
+
+    def planned(place: Any, scene: Any, *others: Any, **settings: Any) -> Any:
+        if scene.patch is DIRECT:
+            it.source.write_bytes(it.source.read_bytes() + b"# theirs\n")
+        return real(place, scene, *others, **settings)
+
+    monkeypatch.setattr("patcher.change.operations.to_apply", planned)
+    results = it.each("apply", patches=(DIRECT,), named=True, catalogue=CATALOGUE)
+    assert codes(results) == {ISIN.name: "edited-file", DIRECT.name: "unknown-call"}
+    assert it.source.read_bytes().endswith(b"# theirs\n")
 
 
 @pytest.mark.parametrize("text", ["torch.isin(a, b\n", "x = 'torch.isin\n"])
