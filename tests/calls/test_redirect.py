@@ -73,6 +73,10 @@ CALLS = [
     ("torch.isin(a, b, invert=True)", "isin_mps_friendly(a, b).logical_not()"),
     ("torch.isin(a, b, invert=True).any()", "isin_mps_friendly(a, b).logical_not().any()"),
     ("(torch.isin(a, b, invert=True))", "(isin_mps_friendly(a, b).logical_not())"),
+    (
+        "torch.isin(elements=a, invert=False, test_elements=b())",
+        "isin_mps_friendly(elements=a, test_elements=b())",
+    ),
     ("torch.isin(a, b, invert=no)", "isin_mps_friendly(a, b).ne(no)"),
     ("torch.isin(a, b, invert=self.größe.no)", "isin_mps_friendly(a, b).ne(self.größe.no)"),
     ("torch.isin(a, b, assume_unique=True, invert=True)", "isin_mps_friendly(a, b).logical_not()"),
@@ -387,6 +391,30 @@ PLACES = {
         f"{HEAD}x = torch.isin(a, b); from ...pytorch_utils import z\n",
         f"{OURS}x = isin_mps_friendly(a, b); from ...pytorch_utils import z\n",
     ),
+    "in front of all that shares the line of an import and a call": (
+        "z = 1\nw = 2\nimport os; import torch; x = torch.isin(a, b)\n",
+        f"z = 1\nw = 2\n{IMPORT}import os; import torch; x = isin_mps_friendly(a, b)\n",
+    ),
+    "in front of the first line, if all is on that": (
+        "import os; import torch; x = torch.isin(a, b)",
+        f"{IMPORT}import os; import torch; x = isin_mps_friendly(a, b)",
+    ),
+    "behind a last line without an end, which gets that of the first": (
+        "f = lambda a, b: torch.isin(a, b)\r\nimport torch",
+        f"f = lambda a, b: isin_mps_friendly(a, b)\r\nimport torch\r\n{IMPORT.rstrip()}",
+    ),
+    "at the top, where a name is imported from torch": (
+        "from torch import isin\nfrom ...cache import w\nx = isin(a, b)\n",
+        f"from torch import isin\nfrom ...cache import w\n{IMPORT}x = isin_mps_friendly(a, b)\n",
+    ),
+    "at the top, where a part of torch is imported": (
+        "import torch.nn\nfrom ...cache import w\nx = torch.isin(a, b)\n",
+        f"import torch.nn\nfrom ...cache import w\n{IMPORT}x = isin_mps_friendly(a, b)\n",
+    ),
+    "at the top, where something is imported from a part of torch": (
+        "from torch.nn import F\nfrom ...cache import w\nif h:\n  import torch\nx = torch.isin(a, b)\n",
+        f"from torch.nn import F\nfrom ...cache import w\n{IMPORT}if h:\n  import torch\nx = isin_mps_friendly(a, b)\n",
+    ),
     "before a line that imports and calls": (
         "import torch; x = torch.isin(a, b)\n",
         f"{IMPORT}import torch; x = isin_mps_friendly(a, b)\n",
@@ -404,6 +432,7 @@ def test_the_import_that_is_there_serves() -> None:
         "isin_mps_friendly": "from ...pytorch_utils import isin_mps_friendly\n",
         "m": "from ...pytorch_utils import Conv1D, isin_mps_friendly as m\n",
         "isin_mps_friendly ": "from transformers.pytorch_utils import isin_mps_friendly\n",
+        " isin_mps_friendly": "from ...pytorch_utils import isin_mps_friendly\ny = isin_mps_friendly(b, a)\n",
     }.items():
         call = f"x = {name.strip()}(a, b)\n"
         assert rewritten(f"{HEAD}{line}x = torch.isin(a, b)\n") == HEAD + line + call
@@ -411,12 +440,23 @@ def test_the_import_that_is_there_serves() -> None:
 
 TAKEN = {
     "a function": "def isin_mps_friendly(a, b):\n    return None\n",
-    "a parameter": "def f(isin_mps_friendly):\n    return isin_mps_friendly\n",
+    "a parameter": "def f(isin_mps_friendly):\n    return None\n",
+    "the import and a variable": "from ...pytorch_utils import isin_mps_friendly\nisin_mps_friendly = 1\n",
+    "the import and a global": (
+        "from ...pytorch_utils import isin_mps_friendly\ndef f():\n    global isin_mps_friendly\n"
+    ),
+    "a package": "import isin_mps_friendly.part\n",
     "a variable": "isin_mps_friendly = 1\n",
     "a use of a name from nowhere": "x = isin_mps_friendly\n",
     "a star": "from .names import *\n",
     "another import": "from .other import isin_mps_friendly\n",
 }
+
+
+def test_a_name_that_is_imported_only_after_the_call_is_left_alone() -> None:
+    text = f"{HEAD}y = torch.isin(a, b); from ...pytorch_utils import isin_mps_friendly\n"
+    line = IMPORT.replace("isin_mps_friendly", "isin_mps_friendly as redirected_isin")
+    assert rewritten(text) == text.replace("torch.isin", "redirected_isin").replace(HEAD, HEAD + line)
 
 
 @pytest.mark.parametrize("text", TAKEN.values(), ids=TAKEN)

@@ -114,7 +114,9 @@ def test_who_does_not_wait_says_nothing_of_it(held: subprocess.Popen[str], tmp_p
     assert str(tmp_path) in message
 
 
-@pytest.mark.parametrize("locks", [None, "", "1: FLOCK\n", "1: FLOCK  ADVISORY  WRITE 0 {at} 0 EOF\n"])
+@pytest.mark.parametrize(
+    "locks", [None, "", "1: FLOCK\n", "1: FLOCK ADVISORY WRITE 1\n", "1: FLOCK  ADVISORY  WRITE 0 {at} 0 EOF\n"]
+)
 def test_where_the_system_does_not_tell_no_process_is_named(
     held: subprocess.Popen[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locks: str | None
 ) -> None:
