@@ -229,9 +229,9 @@ def _intro(total: Counter[str]) -> list[str]:
         were killed.{drawn} Not counted: mutants that mypy refuses, and those that change only the words of a message
         (a string of two words or more), the case of an encoding's name, or `strict=False`, which goes without saying.
         A mutant gets the tests that reach its function in this process, up to {BUDGET:.0f} seconds of them: first
-        those that killed others of its function or module, then those of its module, then the quickest. Not broken:
-        code outside of functions, functions with a decorator, and what runs in another interpreter (`selftest/`,
-        `probe.py`, `replacement.py`, `contract.py`)."""
+        those that killed others of its function or module, then those of its module, then one case of every other test
+        before a second one of any. Not broken: code outside of functions, functions with a decorator, and what runs in
+        another interpreter (`selftest/`, `probe.py`, `replacement.py`, `contract.py`)."""
     return wrap(" ".join(text.split()), 118)
 
 

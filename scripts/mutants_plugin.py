@@ -1,4 +1,4 @@
-"""What pytest does for a mutant: the likely tests first, then those of its module, then the quick ones, for a while.
+"""What pytest does for a mutant: the likely tests first, then those of its module, then all others, for a while.
 
 No test lives on what another remembered.
 """
@@ -16,7 +16,7 @@ from mutmut.state import state
 
 AT_IMPORT: set[str] = set()
 """Functions that ran while modules were imported, which mutmut would take for the doing of the first test."""
-BUDGET = 12.0
+BUDGET = 15.0
 """Seconds of tests that each mutant gets, by what they took without one; a mutant that lives longer survives."""
 
 
@@ -33,10 +33,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for killed, test in map(json.loads, KILLS.read_text("utf-8").splitlines() if KILLS.exists() else ()):
         kills[test] += 10 * (killed == function) + (killed.rpartition(".")[0] == function.rpartition(".")[0])
 
-    def promise(item: pytest.Item) -> tuple[float, bool, float]:
+    alike: Counter[str] = Counter()
+    numbers: dict[str, int] = {}
+    for item in items:
+        test = item.nodeid.partition("[")[0]
+        numbers[item.nodeid] = alike[test]
+        alike[test] += 1
+
+    def promise(item: pytest.Item) -> tuple[float, bool, int, float]:
         takes = float(seconds.get(item.nodeid, 0))
         its_own = item.path.stem == f"test_{function.split('.')[-2]}"
-        return -kills[item.nodeid] / (takes + 0.2), not its_own, takes
+        return -kills[item.nodeid] / (takes + 0.2), not its_own, numbers[item.nodeid], takes
 
     items.sort(key=promise)
     spent = accumulate(float(seconds.get(item.nodeid, 0)) for item in items)

@@ -218,6 +218,8 @@ STRANGE = {
     "x = f'{torch.isin(a, b)=}'\n": "line 2 calls torch.isin in an f-string that shows its text",
     "if c:\n    import other as torch\nx = torch.isin(a, b)\n": "line 4 calls what may be torch.isin or something else",
     "t = torch\nx = t.isin(a, b)\n": "line 3 calls what may be torch.isin or something else",
+    "x = [(torch := y) for y in z]\nw = torch.isin(a, b)\n": ("line 3 calls what may be torch.isin or something else"),
+    "del (a, torch)\nx = torch.isin(a, b)\n": "line 3 calls what may be torch.isin or something else",
     "torch = None\nx = torch.isin(a, b)\n": "line 3 calls what may be torch.isin or something else",
     "def f():\n    global torch\n    torch = None\nx = torch.isin(a, b)\n": (
         "line 5 calls what may be torch.isin or something else"
@@ -284,6 +286,7 @@ def test_what_torch_compiles_speaks_no_python_and_is_told_of(decorator: str) -> 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
+        ("from torch import *\nx = isin\n", "line 2 uses what may be torch.isin or something else"),
         ("from torch import *\nx = isin(a, b)\n", "line 2 calls what may be torch.isin or something else"),
         ("from .compat import torch\nx = torch.isin(a, b)\n", "line 2 calls what may be torch.isin or something else"),
         ("from a import *\nt = torch\nx = t.isin(a, b)\n", "line 3 calls what may be torch.isin or something else"),
@@ -366,6 +369,10 @@ PLACES = {
     "behind the import of torch, where there is no other": (
         f'"""Doc."""\nfrom __future__ import annotations\n{HEAD}x = torch.isin(a, b)\n',
         f'"""Doc."""\nfrom __future__ import annotations\n{OURS}x = isin_mps_friendly(a, b)\n',
+    ),
+    "behind a docstring, whatever is in that": (
+        f'"""Doc.\n\n        far in   \n    """\n{HEAD}x = torch.isin(a, b)\n',
+        f'"""Doc.\n\n        far in   \n    """\n{OURS}x = isin_mps_friendly(a, b)\n',
     ),
     "in the block that imports torch": (
         f"if have:\n    {HEAD}\n\ndef f(a, b):\n    return torch.isin(a, b)\n",

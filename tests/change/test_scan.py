@@ -57,6 +57,9 @@ def test_what_is_behind_a_linked_folder_is_found_by_the_path_without_a_link_if_t
     (tmp_path / "it" / "c").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "it" / "d").symlink_to(tmp_path / "it" / "z")
     assert found(tmp_path) == ["it/c/b.py", "it/z/a.py"]
+    write(tmp_path, "another/e.py")
+    (tmp_path / "it" / "e").symlink_to(tmp_path / "another")
+    assert found(tmp_path) == ["it/c/b.py", "it/e/e.py", "it/z/a.py"]
 
 
 @pytest.mark.parametrize(("direct", "refused"), [(True, True), (False, False)])

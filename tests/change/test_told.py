@@ -132,6 +132,20 @@ def test_of_a_patched_file_without_a_ledger_what_a_cut_left_goes(env: Callable[.
     assert it.source.read_bytes() == patched
 
 
+def test_of_what_a_cut_left_beside_an_unpatched_file(env: Callable[..., Any]) -> None:
+    it = env()
+    it.source.with_name(".pytorch_utils.py.mps-patcher").write_bytes(b"half")
+    assert notes(it, "revert") == ["Cleared away what an earlier run left."]
+    assert notes(it, "revert") == ["It is not patched by us: nothing to revert."]
+
+
+def test_nothing_is_shown_that_was_not_asked_for(it: Any) -> None:
+    for command in ("apply", "revert"):
+        assert [result.diff for result in it.each(command, **({"named": True} if command == "apply" else {}))] == [
+            None
+        ] * 2
+
+
 def test_of_nothing(env: Callable[..., Any]) -> None:
     it = replace(env("4.45.1"), patches=CATALOGUE)
     assert notes(it, "status")[1] == "No file of this transformers calls torch.isin directly."

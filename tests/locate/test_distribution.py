@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -149,6 +150,15 @@ def test_a_link_to_a_shared_folder(install: Any, tmp_path: Path, name: str) -> N
     told = refusal(folder)
     assert told.code == "linked-package"
     assert str(tmp_path / "shared") in told.message
+    assert told.hint.endswith(f"--site-packages {tmp_path}.")
+
+
+def test_a_site_packages_that_is_a_link(install: Any, tmp_path: Path) -> None:
+    folder = install(tmp_path / "it's here")
+    (tmp_path / "site-packages").symlink_to(folder)
+    told = refusal(tmp_path / "site-packages")
+    assert told.code == "linked-folder"
+    assert told.hint.endswith(f"--site-packages {shlex.quote(str(folder))}.")
 
 
 def test_what_is_no_folder(wheels: Callable[[str], Path], tmp_path: Path) -> None:

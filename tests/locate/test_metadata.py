@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,31 @@ def test_the_version_comes_from_the_first_folder_that_tells(tmp_path: Path) -> N
     assert metadata.version_of("torch", path[:2]) is None
 
 
-@pytest.mark.parametrize(("content", "told"), [(b"uv\n", "uv"), (b" \n", None), (None, None)])
+@pytest.mark.parametrize("name", ["METADATA", "PKG-INFO", "EGG-INFO/PKG-INFO"])
+def test_the_version_is_found_wherever_installers_put_it(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "torch-2.2.0-py3.11.egg" / name
+    path.parent.mkdir(parents=True)
+    path.write_text("Version: 2.2.0\n")
+    assert metadata.version_of("torch", [tmp_path]) == "2.2.0"
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "INSTALLER")
+    assert metadata.installer(tmp_path) is None
+    assert metadata.headers(tmp_path / "INSTALLER") == {}
+
+
+def test_a_file_without_an_end_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metadata, "_LIMIT", 10)
+    path = tmp_path / "INSTALLER"
+    for size, told in ((9, "x" * 9), (10, "x" * 10), (11, None)):
+        path.write_bytes(b"x" * size)
+        assert metadata.installer(tmp_path) == told
+
+
+@pytest.mark.parametrize(
+    ("content", "told"), [(b"uv\n", "uv"), (b"u\xff\n", "u\N{REPLACEMENT CHARACTER}"), (b" \n", None), (None, None)]
+)
 def test_installer(tmp_path: Path, content: bytes | None, told: str | None) -> None:
     if content is not None:
         (tmp_path / "INSTALLER").write_bytes(content)
