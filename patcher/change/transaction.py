@@ -151,7 +151,8 @@ def _put_back(place: Place, scene: Scene, wanted: Wanted, error: BaseException) 
         _restore(place, scene, wanted)
     except PatcherError as second:
         code = error.code if isinstance(error, PatcherError) else "put-back-failed"
-        message = f"{error} Putting everything back failed too: {second.message}"
+        cause = "Interrupted." if isinstance(error, KeyboardInterrupt) else error
+        message = f"{cause} Putting everything back failed too: {second.message}"
         raise PatcherError(code, message, "Remove the cause, then run apply or revert: both repair this.") from error
 
 

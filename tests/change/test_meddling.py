@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -212,13 +213,24 @@ def test_what_an_installer_does_at_the_very_last_instant_stays(
     assert not list(it.target.site_packages.rglob(".*.mps-patcher"))
 
 
+@pytest.fixture
+def both(env: Callable[..., Any], shortened: Callable[[Path], Path]) -> Any:
+    """Both patches, in a release of which they change three files."""
+    it = replace(env("4.44.2", torch="2.3.1"), patches=CATALOGUE)
+    shortened(it.target.site_packages)
+    return it
+
+
 @pytest.mark.parametrize("name", ["pytorch_utils.py", "stopping_criteria.py", "RECORD"])
+@pytest.mark.parametrize("command", ["apply", "revert"])
 def test_of_what_is_uninstalled_meanwhile_nothing_stays(
-    env: Callable[..., Any], shortened: Callable[[Path], Path], late: Callable[..., None], name: str
+    both: Any, late: Callable[..., None], command: str, name: str
 ) -> None:
     """An installer knows nothing of our files, so it cannot remove the folders that hold them."""
-    it = replace(env("4.44.2", torch="2.3.1"), patches=CATALOGUE)
-    site = shortened(it.target.site_packages)
+    it, site = both, both.target.site_packages
+    options = {"named": True} if command == "apply" else {}
+    if command == "revert":
+        it.each("apply", named=True)
 
     def uninstall(_: int) -> None:
         for path in sorted(site.rglob("*"), reverse=True):
@@ -229,8 +241,60 @@ def test_of_what_is_uninstalled_meanwhile_nothing_stays(
                 path.unlink()
 
     late(name, uninstall)
-    assert any(result.error for result in it.each("apply", named=True))
+    assert any(result.error for result in it.each(command, **options))
     assert list(site.rglob("*")) == []
+
+
+@pytest.mark.parametrize("name", ["pytorch_utils.py", "stopping_criteria.py", "utils.py", "RECORD"])
+@pytest.mark.parametrize("command", ["apply", "apply the second", "revert"])
+def test_of_what_is_reinstalled_meanwhile_nothing_of_ours_stays(
+    both: Any, late: Callable[..., None], command: str, name: str
+) -> None:
+    """The target is what the installer made of it, and so it is told."""
+    it, site = both, both.target.site_packages
+    original = {path: path.read_bytes() for path in site.rglob("*") if path.is_file()}
+    if command == "revert":
+        it.each("apply", named=True)
+    elif command == "apply the second":
+        it.each("apply", patches=(ISIN,), named=True)
+
+    def reinstall(_: int) -> None:
+        for path, content in original.items():
+            path.unlink(missing_ok=True)
+            path.write_bytes(content)
+
+    late(name, reinstall)
+    results = it.each("revert") if command == "revert" else it.each("apply", named=True)
+    assert any(result.error for result in results) or (command, name) == ("apply the second", "pytorch_utils.py")
+    if any(result.error for result in results):
+        assert {path: path.read_bytes() for path in site.rglob("*") if path.is_file()} == original
+        assert [result.state for result in it.each("status")] == [State.ABSENT, State.UNPATCHED]
+
+
+def test_an_interrupt_that_cannot_be_undone_says_so(
+    env: Callable[..., Any], late: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it = env()
+    real = os.open
+
+    def full(path: Any, flags: int, *arguments: Any, **options: Any) -> int:
+        if flags & os.O_CREAT:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(path, flags, *arguments, **options)
+
+    def meddle(_: int) -> None:
+        monkeypatch.setattr(os, "open", full)
+        raise KeyboardInterrupt
+
+    late("RECORD", meddle)
+    error = it.apply().error
+    assert error.code == "put-back-failed"
+    assert error.message.startswith("Interrupted. Putting everything back failed too: ")
+    assert error.message.endswith("no space is left (ENOSPC).")
+    monkeypatch.setattr(os, "open", real)
+    assert it.status().state is State.INTERRUPTED
+    assert it.revert().error is None
+    assert it.status().state is State.UNPATCHED
 
 
 @pytest.fixture
