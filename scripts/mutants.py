@@ -76,24 +76,30 @@ def main() -> int:
     parser.add_argument("--sample", type=int, default=SAMPLE, help="how many to run of each other file at most")
     parser.add_argument("--all", action="store_true", help="run all of every file")
     parser.add_argument("--again", action="store_true", help="run only what the last run has not killed")
+    parser.add_argument("--told", action="store_true", help="run none: tell of the last run, with the reasons of now")
     options = parser.parse_args()
     os.chdir(ROOT)
     if options.again:
         (WORK / "mutmut-stats.json").unlink(missing_ok=True)  # which test runs what may be another by now
-    else:
+    elif not options.told:
         shutil.rmtree(WORK, ignore_errors=True)
     subprocess.run([sys.executable, "-c", GENERATE], check=True, stdout=subprocess.DEVNULL)
     files = {path: mutants(path) for path in sorted(changed_files(options.paths))}
-    draw(files, sys.maxsize if options.all else options.sample)
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "scripts")}  # for mutants_plugin.py
-    mutmut = str(Path(sys.executable).with_name("mutmut"))
-    if subprocess.run([mutmut, "run", "--max-children", "2"], check=False, env=environment).returncode:
-        raise SystemExit("mutmut hides what the tests tell: run those of [tool.mutmut] by pytest, in mutants/")
+    if not options.told:
+        draw(files, sys.maxsize if options.all else options.sample)
+        run()
     lines, bad = report(files)
     print("\n".join(lines))
     if not options.paths:
         reliability.write("mutants", lines)
     return 1 if bad else 0
+
+
+def run() -> None:
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "scripts")}  # for mutants_plugin.py
+    mutmut = str(Path(sys.executable).with_name("mutmut"))
+    if subprocess.run([mutmut, "run", "--max-children", "2"], check=False, env=environment).returncode:
+        raise SystemExit("mutmut hides what the tests tell: run those of [tool.mutmut] by pytest, in mutants/")
 
 
 def changed_files(paths: Iterable[str]) -> Iterator[str]:
@@ -202,7 +208,9 @@ def report(files: dict[str, dict[str, Mutant]]) -> tuple[list[str], bool]:
     for path, every in files.items():
         codes = records(path)["exit_code_by_key"]
         if unknown := set(codes.values()) - KILLED - SURVIVED - {NOT_DRAWN, REFUSED}:
-            raise SystemExit(f"{path}: mutmut ended with {unknown} for some")
+            raise SystemExit(
+                f"{path}: some mutants have ended with {unknown} (None: not run since the function changed)"
+            )
         count = Counter(
             valid=sum(codes[name] != REFUSED and not one.only_words for name, one in every.items()),
             run=sum(code in KILLED | SURVIVED for code in codes.values()),
