@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import time
 from collections import Counter
 from itertools import accumulate
 from pathlib import Path
@@ -48,6 +50,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=promise)
     spent = accumulate(float(seconds.get(item.nodeid, 0)) for item in items)
     items[:] = [item for item, total in zip(items, spent, strict=True) if total <= BUDGET or item is items[0]]
+    _end_in_time(sum(float(seconds.get(item.nodeid, 0)) for item in items))
+
+
+def _end_in_time(seconds: float) -> None:
+    """Ends this process by SIGXCPU, which mutmut takes for a timeout, if it works for much longer than that.
+
+    mutmut's own limit is of all tests that reach the function, so one in an endless loop would take an hour.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    limit = int(time.process_time() + 60 + 4 * seconds)
+    resource.setrlimit(resource.RLIMIT_CPU, (limit if soft == resource.RLIM_INFINITY else min(soft, limit), hard))
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
