@@ -18,7 +18,7 @@ from mutmut.state import state
 
 AT_IMPORT: set[str] = set()
 """Functions that ran while modules were imported, which mutmut would take for the doing of the first test."""
-BUDGET = 15.0
+BUDGET = 30.0
 """Seconds of tests that each mutant gets, by what they took without one; a mutant that lives longer survives."""
 
 
@@ -26,31 +26,31 @@ KILLS = Path("kills.jsonl")
 """Which test killed a mutant of which function: it is likely to kill the next one, too."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    """Of the tests that mutmut asks for, takes what is worth its time, in that order: before any is imported."""
     function = _mutated()
     if not function:
         return
     seconds = json.loads(Path("mutmut-stats.json").read_text("utf-8"))["duration_by_test"]
+    chosen = _promising(config.args, function, seconds)
+    spent = list(accumulate(float(seconds.get(test, 0)) for test in chosen))
+    config.args[:] = [test for test, total in zip(chosen, spent, strict=True) if total <= BUDGET or test is chosen[0]]
+    _end_in_time(BUDGET)
+
+
+def _promising(tests: list[str], function: str, seconds: dict[str, float]) -> list[str]:
+    """First what killed others, by the second; then what is of the same module, and one case of each before another."""
     kills: Counter[str] = Counter()
     for killed, test in map(json.loads, KILLS.read_text("utf-8").splitlines() if KILLS.exists() else ()):
         kills[test] += 10 * (killed == function) + (killed.rpartition(".")[0] == function.rpartition(".")[0])
-
-    alike: Counter[str] = Counter()
-    numbers: dict[str, int] = {}
-    for item in items:
-        test = item.nodeid.partition("[")[0]
-        numbers[item.nodeid] = alike[test]
-        alike[test] += 1
-
-    def promise(item: pytest.Item) -> tuple[float, bool, int, float]:
-        takes = float(seconds.get(item.nodeid, 0))
-        its_own = item.path.stem == f"test_{function.split('.')[-2]}"
-        return -kills[item.nodeid] / (takes + 0.2), not its_own, numbers[item.nodeid], takes
-
-    items.sort(key=promise)
-    spent = accumulate(float(seconds.get(item.nodeid, 0)) for item in items)
-    items[:] = [item for item, total in zip(items, spent, strict=True) if total <= BUDGET or item is items[0]]
-    _end_in_time(sum(float(seconds.get(item.nodeid, 0)) for item in items))
+    cases: Counter[str] = Counter()
+    ranked = []
+    for test in sorted(tests):
+        one, takes = test.partition("[")[0], float(seconds.get(test, 0))
+        is_its_own = one.partition("::")[0].endswith(f"test_{function.split('.')[-2]}.py")
+        ranked.append((-kills[test] / (takes + 0.2), not is_its_own, cases[one], takes, test))
+        cases[one] += 1
+    return [test for *_, test in sorted(ranked)]
 
 
 def _end_in_time(seconds: float) -> None:

@@ -25,6 +25,12 @@ def test_a_missing_end_of_line_is_told_of() -> None:
     assert unified("x.py", b"", b"1").splitlines()[3:] == ["+1", "\\ No newline at end of file"]
 
 
+def test_a_name_is_written_as_git_writes_it() -> None:
+    assert unified("é x.py", b"1\n", b"2\n").splitlines()[0] == "--- a/é x.py"
+    odd = unified('a\n"\u200b\\.py', b"1\n", b"2\n").splitlines()[:2]
+    assert odd == [f'{sign} "{side}/a\\012\\042\\342\\200\\213\\134.py"' for sign, side in (("---", "a"), ("+++", "b"))]
+
+
 def test_bytes_that_are_no_utf_8_are_shown_as_replacements() -> None:
     assert "-\N{REPLACEMENT CHARACTER}\n" in unified("x.py", b"\xff\n", b"1\n")
 

@@ -333,6 +333,12 @@ def test_a_clearing_that_was_cut_is_finished_by_the_next(left: Any, cut_at: Call
     assert at > 4
 
 
+def test_an_empty_dist_info_that_an_installer_is_about_to_fill_stays(left: Any) -> None:
+    shutil.rmtree(left.ours)
+    leftovers.clear(left.target.site_packages)
+    assert left.target.dist_info.exists()
+
+
 def test_back_ups_without_a_state_file_may_be_the_only_copies(left: Any) -> None:
     left.source.unlink()
     (left.ours / "state.json").unlink()

@@ -12,6 +12,8 @@ from zipfile import ZipFile
 
 import pytest
 
+from patcher.errors import PatcherError
+from patcher.locate import targets
 from patcher.model import NotFound, Target
 
 INFO = "transformers-4.45.1.dist-info"
@@ -159,11 +161,25 @@ def test_an_interpreter_that_does_not_fit(venv: Any, install: Any, look: Any, sc
     assert (found.site_packages, found.python) == (env.site_packages, None)
 
 
-def test_a_folder_of_another_layout_has_no_interpreter_of_its_own(venv: Any, install: Any, look: Any) -> None:
-    """Debian's dist-packages, say: the Python beside it need not be the one that imports from there."""
+def test_a_folder_of_another_layout_has_no_interpreter_of_its_own(
+    venv: Any, install: Any, look: Any, alarm: Path
+) -> None:
+    """Debian's dist-packages, say: the Python beside it need not be the one that imports from there, and is not run."""
     env = venv("env")
+    (env.site_packages / "sitecustomize.py").write_text(f"open({str(alarm)!r}, 'a').write('started')\n")
     folders = [install(env.prefix / name) for name in ("lib/python3/dist-packages", "share/python3.11/site-packages")]
     assert [(one.site_packages, one.python) for one in look(under=[env.prefix])] == [(one, None) for one in folders]
+
+
+def test_a_current_folder_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone() -> Path:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(Path, "cwd", gone)
+    with pytest.raises(PatcherError) as caught:
+        targets.here()
+    assert caught.value.code == "no-current-folder"
+    assert caught.value.message == "The current folder is gone, or cannot be told: No such file or directory."
 
 
 def test_nothing_below(look: Any, tmp_path: Path) -> None:
