@@ -174,8 +174,7 @@ def _with_files(report: Report, files: Sequence[Path]) -> Report:
 
 
 def _without_torch(checks: tuple[Check, ...], wanted: Wanted, error: PatcherError | None) -> Report:
-    why = "" if error is None else "there is no torch to run it with"
-    skipped = () if wanted.static else tuple(_skipped(name, why) for name in RUNNING)
+    skipped = () if wanted.static else tuple(_skipped(name, "there is no torch to run it with") for name in RUNNING)
     unproven = any(check.status == "skipped" for check in checks)
     if unproven and error is None:
         hint = "Delete that file, or name the interpreter with --python."

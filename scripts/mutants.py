@@ -75,7 +75,7 @@ def main() -> int:
     parser.add_argument("paths", nargs="*", help="files and folders to look at, such as patcher/calls; else all")
     parser.add_argument("--sample", type=int, default=SAMPLE, help="how many to run of each other file at most")
     parser.add_argument("--all", action="store_true", help="run all of every file")
-    parser.add_argument("--again", action="store_true", help="run only what the last run has not killed")
+    parser.add_argument("--again", action="store_true", help="run only what lived on in the last run without a reason")
     parser.add_argument("--told", action="store_true", help="run none: tell of the last run, with the reasons of now")
     options = parser.parse_args()
     os.chdir(ROOT)
@@ -167,8 +167,8 @@ def _encoding(text: str) -> str:
 
 
 def draw(files: dict[str, dict[str, Mutant]], sample: int) -> None:
-    """Marks in mutmut's records what is not to be run, or is known to be killed: it goes by them."""
-    refused = refused_lines()
+    """Marks in mutmut's records what is not to be run, or need not be run again: it goes by them."""
+    refused, reasons = refused_lines(), Reasons.read()
     for path in changed_files([]):
         before = records(path)["exit_code_by_key"]
         if path not in files:
@@ -182,7 +182,12 @@ def draw(files: dict[str, dict[str, Mutant]], sample: int) -> None:
         chosen = [name for name, one in every.items() if codes[name] != REFUSED and not one.only_words]
         if not path.startswith(WHOLE):
             chosen = sorted(chosen, key=lambda name: _lot(path, every[name]))[:sample]
-        set_codes(path, codes | {name: before[name] if before[name] in KILLED else None for name in chosen})
+        done = {
+            name
+            for name in chosen
+            if before[name] in KILLED or (before[name] in SURVIVED and reasons.why(path, every[name]) != Reasons.NONE)
+        }
+        set_codes(path, codes | {name: before[name] if name in done else None for name in chosen})
 
 
 def _lot(path: str, one: Mutant) -> str:

@@ -464,6 +464,10 @@ class TestWithoutTorch:
         assert result.error
         assert (result.error.message, result.error.hint) == ("there is none.", UNAVAILABLE[code])
         assert checks(result, "skipped") == dict.fromkeys(ALL[2:], "there is none")
+        with edited(patched.site_packages / ISIN.file, "import inspect\n", "import inspect  # by hand\n"):
+            failed = proven(replace(patched, torch="2.1.0"))
+        # of a device that is not here nothing can be told, whatever the file says; of the others it tells
+        assert error(failed) == ((code, 3) if code == "no-device" else ("verification-failed", 1))
 
     @pytest.mark.parametrize(
         ("ending", "errors", "detail"),

@@ -87,6 +87,8 @@ def test_what_is_no_file_and_comes_at_the_last_instant_stays(
     assert result.error is not None
     assert stat.S_IFMT(path.lstat().st_mode) == theirs[0]
     assert not list(it.target.site_packages.rglob(".*.mps-patcher"))
+    if (command, name) == ("revert", "RECORD"):  # what was applied is still there, with its back-up
+        assert len(list(it.ours.iterdir())) == 2
 
 
 def test_what_is_written_while_the_exchange_is_taken_back_stays(
@@ -245,29 +247,69 @@ def test_of_what_is_uninstalled_meanwhile_nothing_stays(
     assert list(site.rglob("*")) == []
 
 
+def files(it: Any) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in it.target.site_packages.rglob("*") if path.is_file()}
+
+
+def reinstall(original: dict[Path, bytes]) -> None:
+    for path, content in original.items():
+        path.unlink(missing_ok=True)
+        path.write_bytes(content)
+
+
+def test_what_is_reinstalled_while_a_failure_is_undone_stays(both: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second file of two cannot be changed; while the first one is put back, an installer puts all in its place."""
+    original, real, failed = files(both), exchange.names, []
+    both.each("apply", patches=(ISIN,), named=True)
+
+    def names(folder: int, one: str, to: str) -> bool:
+        if to == "stopping_criteria.py" and failed == ["utils.py"]:
+            failed.append(to)
+            reinstall(original)
+        if to == "utils.py" and not failed:
+            failed.append(to)
+            raise OSError(errno.EIO, "I/O error")
+        return real(folder, one, to)
+
+    monkeypatch.setattr(exchange, "names", names)
+    assert any(result.error for result in both.each("apply", patches=(DIRECT,), named=True, catalogue=CATALOGUE))
+    assert failed == ["utils.py", "stopping_criteria.py"]
+    assert files(both) == original
+    assert both.each("status")[0].state is State.ABSENT
+
+
+def test_without_a_record_nobody_is_taken_for_an_installer(both: Any, late: Callable[..., None]) -> None:
+    """So what was there of ours before a failure stays."""
+    both.record.unlink()
+    both.each("apply", patches=(ISIN,), named=True)
+    before = files(both)
+
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, "I/O error")
+
+    late("utils.py", fail)
+    assert any(result.error for result in both.each("apply", patches=(DIRECT,), named=True, catalogue=CATALOGUE))
+    assert files(both) == before
+
+
 @pytest.mark.parametrize("name", ["pytorch_utils.py", "stopping_criteria.py", "utils.py", "RECORD"])
 @pytest.mark.parametrize("command", ["apply", "apply the second", "revert"])
 def test_of_what_is_reinstalled_meanwhile_nothing_of_ours_stays(
     both: Any, late: Callable[..., None], command: str, name: str
 ) -> None:
     """The target is what the installer made of it, and so it is told."""
-    it, site = both, both.target.site_packages
-    original = {path: path.read_bytes() for path in site.rglob("*") if path.is_file()}
+    it = both
+    original = files(it)
     if command == "revert":
         it.each("apply", named=True)
     elif command == "apply the second":
         it.each("apply", patches=(ISIN,), named=True)
 
-    def reinstall(_: int) -> None:
-        for path, content in original.items():
-            path.unlink(missing_ok=True)
-            path.write_bytes(content)
-
-    late(name, reinstall)
+    late(name, lambda _: reinstall(original))
     results = it.each("revert") if command == "revert" else it.each("apply", named=True)
     assert any(result.error for result in results) or (command, name) == ("apply the second", "pytorch_utils.py")
     if any(result.error for result in results):
-        assert {path: path.read_bytes() for path in site.rglob("*") if path.is_file()} == original
+        assert files(it) == original
         assert [result.state for result in it.each("status")] == [State.ABSENT, State.UNPATCHED]
 
 

@@ -88,24 +88,36 @@ def test_of_several_files(it: Any) -> None:
     (kept,) = file.parent.glob("*.kept-*")
     assert reverted == f"2 files are again as before the patch; the edited one is kept as {kept}."
     assert notes(it, "status") == unpatched
+    kept.unlink()
+    it.each("apply", named=True)
+    for name in FILES:
+        (it.target.site_packages / name).write_bytes((it.target.site_packages / name).read_bytes() + b"#\n")
+    _, reverted = notes(it, "revert", force=True)
+    copies = [next(file.parent.glob(f"{Path(name).name}.kept-*")) for name in FILES]
+    kept = "".join(f"; the edited one is kept as {path}" for path in copies)
+    assert reverted == f"2 files are again as before the patch{kept}."
 
 
-def test_of_one_call_beside_a_branch_for_mps(it: Any) -> None:
+@pytest.mark.parametrize("files", [FILES[1:], FILES])
+def test_of_calls_beside_branches_for_mps(it: Any, files: tuple[str, ...]) -> None:
     for name in FILES:
         (it.target.site_packages / name).write_text("")
-    text = (
-        "import torch\n\n\ndef f(a, b, mps):\n    if mps:\n        x = isin\n    else:\n        x = torch.isin(a, b)\n"
-    )
-    (it.target.site_packages / FILES[1]).write_text(text)
+    for name in files:
+        text = "import torch\n\nif mps:\n    x = isin\nelse:\n    x = torch.isin(a, b)\n"
+        (it.target.site_packages / name).write_text(text)
     (branch,) = ast.parse("if mps:\n    x = isin").body
     assert isinstance(branch, ast.If)
     assert isinstance(DIRECT, CallsPatch)
     known = KnownBody(name="a branch", digest=branch_digest(branch))
     it = replace(it, patches=(ISIN, replace(DIRECT, branches=(known,))))
-    assert notes(it, "status")[1] == "1 direct call of torch.isin in 1 file: generation/utils.py."
-    redirected = "Redirected 1 direct call of torch.isin in 1 file to isin_mps_friendly and removed 1 branch for MPS"
-    assert notes(it, "apply")[1] == f"{redirected}; the back-ups hold the files as they were."
-    assert notes(it, "status")[1] == "What called torch.isin in 1 file calls isin_mps_friendly."
+    one = len(files) == 1
+    where = "1 file" if one else "2 files"
+    calls = f"{'1 direct call' if one else '2 direct calls'} of torch.isin in {where}"
+    named = ", ".join(name.removeprefix("transformers/") for name in files)
+    assert notes(it, "status")[1] == f"{calls}: {named}."
+    removed = f"and removed {'1 branch' if one else '2 branches'} for MPS; the back-ups hold the files as they were."
+    assert notes(it, "apply")[1] == f"Redirected {calls} to isin_mps_friendly {removed}"
+    assert notes(it, "status")[1] == f"What called torch.isin in {where} calls isin_mps_friendly."
 
 
 def test_of_lost_back_ups(it: Any) -> None:

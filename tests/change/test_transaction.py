@@ -151,6 +151,7 @@ def test_a_fault_that_lasts_is_told_and_the_next_command_repairs_it(
     assert result.error is not None
     assert result.error.code == "io-error"
     assert "Putting everything back failed too" in result.error.message
+    assert not result.error.message.startswith("Interrupted.")
     assert result.state is State.INTERRUPTED
     assert it.revert().error is None
     assert it.snapshot() == original

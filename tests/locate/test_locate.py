@@ -182,6 +182,13 @@ def test_a_current_folder_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert caught.value.message == "The current folder is gone, or cannot be told: No such file or directory."
 
 
+def test_a_broken_install_in_a_named_folder_is_told_with_its_version(install: Any, look: Any, tmp_path: Path) -> None:
+    folder = install(tmp_path / "site-packages")
+    (folder / INFO / "METADATA").unlink()
+    (found,) = look(site_packages=[folder])
+    assert (found.error.code, found.site_packages, found.version) == ("broken-metadata", folder, "4.45.1")
+
+
 def test_nothing_below(look: Any, tmp_path: Path) -> None:
     (empty,) = look(under=[tmp_path])
     assert (empty.error.code, empty.error.exit_code, empty.site_packages) == ("no-transformers", 3, tmp_path)
