@@ -18,7 +18,7 @@ from mutmut.state import state
 
 AT_IMPORT: set[str] = set()
 """Functions that ran while modules were imported, which mutmut would take for the doing of the first test."""
-BUDGET = 30.0
+BUDGET = 20.0
 """Seconds of tests that each mutant gets, by what they took without one; a mutant that lives longer survives."""
 
 

@@ -181,6 +181,7 @@ NOT_IT = {
     "the text of an f-string": "x = f'torch.isin(a, b) {torch}'\n",
     "another package": "import numpy as np\nx = np.isin(a, b)\n",
     "a method": "x = self.isin(a, b)\ny = torch.linalg.isin(a, b)\n",
+    "a part's": "import torch.nn as t\nx = t.isin(a, b)\n",
     "another module's": "from .other import isin\nx = isin(a, b)\n",
     "a parameter": "def f(torch):\n    return torch.isin(a, b)\n",
     "a parameter of a lambda": "f = lambda torch: torch.isin(a, b)\n",
@@ -286,6 +287,7 @@ def test_what_torch_compiles_speaks_no_python_and_is_told_of(decorator: str) -> 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
+        ("from torch import isin\nisin = f\nx = isin(a, b)\n", "line 3 calls what may be torch.isin or something else"),
         ("from torch import *\nx = isin\n", "line 2 uses what may be torch.isin or something else"),
         ("from torch import *\nx = isin(a, b)\n", "line 2 calls what may be torch.isin or something else"),
         ("from .compat import torch\nx = torch.isin(a, b)\n", "line 2 calls what may be torch.isin or something else"),
@@ -516,6 +518,7 @@ def test_an_f_string_that_only_looks_as_if_it_showed_its_text() -> None:
 def test_a_deeper_callee_is_found_by_its_last_name() -> None:
     patch = replace(PATCH, callee="torch.linalg.norm")
     assert re.search(mention(patch), b"x = linalg.norm(a)")
+    assert re.search(mention(patch), b"from torch.linalg import norm")
     assert not re.search(mention(patch), b"x = norms, denorm, norm_")
     text = "import torch\nisin_mps_friendly = 1\nx = torch.linalg.norm(a, b)\n"
     assert find(text.encode(), patch).calls == 1
@@ -624,6 +627,15 @@ def test_what_assignments_lead_to_is_found_however_they_cross() -> None:
 
 def test_assignments_without_an_end_may_lead_anywhere() -> None:
     check_noop(f"{HEAD}a = b.c\nb = a.d\nx = a.isin(1, 2)\n", "line 4 calls what may be torch.isin or something else")
+
+
+def test_a_refusal_on_the_way_is_told_of_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: object) -> None:
+        raise PatcherError("too-deep", "It is too deep.", "None.")
+
+    monkeypatch.setattr("patcher.calls.redirect.require_shallow", refuse)
+    with pytest.raises(PatcherError, match=r"cannot be redirected safely: It is too deep\.$"):
+        rewritten(f"{HEAD}x = torch.isin(a, b)\n")
 
 
 def test_a_disagreement_with_libcst_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,6 +54,29 @@ def test_the_umask_takes_nothing_away(folder: Folder, image: Image) -> None:
     assert (folder.path / "sub").stat().st_mode == folder.path.stat().st_mode
 
 
+def test_a_folder_is_nobody_elses_until_it_is_as_it_shall_be(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    modes, real, old = [], os.fchmod, os.umask(0)
+
+    def fchmod(fd: int, mode: int) -> None:
+        modes.append(os.fstat(fd).st_mode & 0o777)
+        real(fd, mode)
+
+    monkeypatch.setattr(os, "fchmod", fchmod)
+    try:
+        folder.make("sub").__exit__(None, None, None)
+    finally:
+        os.umask(old)
+    assert modes == [0o700]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize(("uid", "gid"), [(0, 12345), (12345, 0), (12345, 54321)])
+def test_a_file_gets_its_owner_and_its_group(folder: Folder, image: Image, uid: int, gid: int) -> None:
+    folder.put("file", replace(image, uid=uid, gid=gid))
+    found = (folder.path / "file").stat()
+    assert (found.st_uid, found.st_gid) == (uid, gid)
+
+
 def test_a_link_is_seen_with_what_it_leads_to_and_made_again(folder: Folder, tmp_path: Path) -> None:
     (tmp_path / "cached").write_bytes(b"cached")
     (folder.path / "file").symlink_to("../cached")

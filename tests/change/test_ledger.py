@@ -113,6 +113,26 @@ def test_its_form_is_fixed_for_other_versions_read_it() -> None:
     )
 
 
+@pytest.mark.parametrize("path", ["/abs/x.py", "../x.py", "a/../x.py", "a//x.py", "./x.py", "x\0.py", "a/./x.py", ""])
+def test_a_path_that_leads_elsewhere_is_refused(path: str) -> None:
+    found = document()
+    found["files"][0]["path"] = path
+    found["record"] = None
+    assert refusal(json.dumps(found).encode()) == "state-damaged"
+
+
+def test_a_ledger_of_no_file_is_refused() -> None:
+    found = {**document(), "files": [], "record": None}
+    assert refusal(json.dumps(found).encode()) == "state-damaged"
+
+
+def test_a_row_that_is_no_unicode_is_read_again() -> None:
+    path = "transformers/\udce9.py"
+    entry, rows = replace(ENTRY, path=path), ((path, f"{path},,"),)
+    written = Ledger(files=(entry,), record=replace(RECORD, rows=rows))
+    assert ledger.decode(ledger.encode(written), "") == written
+
+
 def test_what_an_earlier_version_did_not_write_is_not_asked_for() -> None:
     found = document()
     del found["files"][0]["brought_by"], found["files"][0]["former"]

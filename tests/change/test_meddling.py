@@ -59,9 +59,13 @@ def put_link(path: Path) -> None:
     path.symlink_to("/dev/null")
 
 
+def put_dangling_link(path: Path) -> None:
+    path.symlink_to("/gone")
+
+
 @pytest.mark.parametrize("command", ["apply", "revert"])
 @pytest.mark.parametrize("name", ["pytorch_utils.py", "RECORD"])
-@pytest.mark.parametrize("put", [put_folder, put_socket, put_link, os.mkfifo])
+@pytest.mark.parametrize("put", [put_folder, put_socket, put_link, put_dangling_link, os.mkfifo])
 def test_what_is_no_file_and_comes_at_the_last_instant_stays(
     env: Callable[..., Any],
     late: Callable[..., None],
@@ -71,6 +75,7 @@ def test_what_is_no_file_and_comes_at_the_last_instant_stays(
     put: Callable[[Path], None],
 ) -> None:
     it = env()
+    original = it.source.read_bytes()
     monkeypatch.chdir(it.target.site_packages)
     if command == "revert":
         it.apply()
@@ -87,7 +92,9 @@ def test_what_is_no_file_and_comes_at_the_last_instant_stays(
     assert result.error is not None
     assert stat.S_IFMT(path.lstat().st_mode) == theirs[0]
     assert not list(it.target.site_packages.rglob(".*.mps-patcher"))
-    if (command, name) == ("revert", "RECORD"):  # what was applied is still there, with its back-up
+    if (command, name, put) == ("revert", "RECORD", put_dangling_link):  # to us RECORD is gone, as if uninstalled
+        assert (it.source.read_bytes(), it.ours.exists()) == (original, False)
+    elif (command, name) == ("revert", "RECORD"):  # what was applied is still there, with its back-up
         assert len(list(it.ours.iterdir())) == 2
 
 
@@ -259,7 +266,8 @@ def reinstall(original: dict[Path, bytes]) -> None:
 
 def test_what_is_reinstalled_while_a_failure_is_undone_stays(both: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second file of two cannot be changed; while the first one is put back, an installer puts all in its place."""
-    original, real, failed = files(both), exchange.names, []
+    original, real = files(both), exchange.names
+    failed: list[str] = []
     both.each("apply", patches=(ISIN,), named=True)
 
     def names(folder: int, one: str, to: str) -> bool:

@@ -274,6 +274,25 @@ def test_record_that_does_not_follow_is_interrupted(env: Callable[..., Any]) -> 
     assert it.record.read_bytes() == right
 
 
+@pytest.mark.parametrize(
+    ("name", "deed"),
+    [(".orig", "gone"), *((name, deed) for name in ("pytorch_utils.py", "state.json") for deed in ("gone", "another"))],
+)
+def test_a_row_of_record_that_is_not_ours_any_more_is_written_again(it: Any, name: str, deed: str) -> None:
+    it.apply()
+    patched = it.record.read_bytes()
+    rows = patched.splitlines(keepends=True)
+    (at,) = (number for number, row in enumerate(rows) if row.split(b",")[0].endswith(name.encode()))
+    rows[at] = b"" if deed == "gone" else rows[at].split(b",")[0] + b",sha256=x,1\n"
+    it.record.write_bytes(b"".join(rows))
+    result = it.apply()
+    if (name, deed) == ("pytorch_utils.py", "gone"):  # somebody wanted it so
+        assert (result.error, result.changed) == (None, False)
+        return
+    assert (result.error, result.changed) == (None, True)
+    assert it.record.read_bytes() == patched
+
+
 @pytest.mark.parametrize("left", ["transformers/.pytorch_utils.py.mps-patcher", "{info}/.RECORD.mps-patcher"])
 @pytest.mark.parametrize("patched", [False, True])
 def test_a_temporary_file_is_cleared_away(it: Any, left: str, patched: bool) -> None:

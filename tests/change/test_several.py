@@ -277,6 +277,7 @@ def test_what_cannot_be_read_does_not_keep_the_other_from_being_taken_back(
     isin, direct = it.each("revert")
     assert (isin.error, isin.state) == (None, State.UNPATCHED)
     assert (direct.error, direct.changed) == (None, False)
+    assert direct.note == "It is not patched by us: nothing to revert."
     assert it.snapshot() == original
 
 
