@@ -60,7 +60,7 @@ def recognise(source: bytes, patch: FunctionPatch) -> Recognition:
     return _recognise_body(function, patch)
 
 
-def transplant(source: bytes, patch: FunctionPatch, *, force: bool = False) -> bytes:
+def transplant(source: bytes, patch: FunctionPatch, *, force: bool) -> bytes:
     """Give `patch.function` in `source` the body of the replacement, docstring included, and a comment above it.
 
     The signature stays, and so does every byte outside the function. `source` is returned as it is where the

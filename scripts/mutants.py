@@ -1,8 +1,9 @@
 """Breaks the code in one small place at a time and looks whether the tests tell: `make mutants`.
 
 mutmut makes the mutants and runs the tests of each. Left out of the count are those that the type checker refuses, for
-they cannot get into the project, and those that change nothing but the words of a message. Of what can lose data all
-are run, of the other files some, drawn at random with a fixed seed. What survives needs a reason in tests/mutants.toml.
+they cannot get into the project, and those that change nothing but the words of a message. Of each file some are run,
+drawn at random with a fixed seed, and more of those that can lose data: all of them take half a day (`--all`). What
+survives needs a reason in tests/mutants.toml.
 """
 
 from __future__ import annotations
@@ -36,9 +37,10 @@ WORK = ROOT / "mutants"
 REASONS = ROOT / "tests" / "mutants.toml"
 FLOOR = 90
 """The percentage that must die."""
-WHOLE = ("patcher/body.py", "patcher/calls/", "patcher/change/", "patcher/edits.py", "patcher/rewrite.py")
-"""What reads and writes the files of others: every mutant of it is run."""
-SEED, SAMPLE = 4, 40
+CORE = ("patcher/body.py", "patcher/calls/", "patcher/change/", "patcher/edits.py", "patcher/rewrite.py")
+"""What reads and writes the files of others."""
+SEED, SAMPLE, CORE_SAMPLE = 4, 40, 60
+"""How many mutants of a file are run at most, drawn with that seed."""
 
 GENERATE = """
 from mutmut.__main__ import copy_also_copy_files, copy_src_dir, create_mutants, setup_source_paths
@@ -73,7 +75,6 @@ class Mutant:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("paths", nargs="*", help="files and folders to look at, such as patcher/calls; else all")
-    parser.add_argument("--sample", type=int, default=SAMPLE, help="how many to run of each other file at most")
     parser.add_argument("--all", action="store_true", help="run all of every file")
     parser.add_argument("--again", action="store_true", help="run only what lived on in the last run without a reason")
     parser.add_argument("--told", action="store_true", help="run none: tell of the last run, with the reasons of now")
@@ -86,7 +87,7 @@ def main() -> int:
     subprocess.run([sys.executable, "-c", GENERATE], check=True, stdout=subprocess.DEVNULL)
     files = {path: mutants(path) for path in sorted(changed_files(options.paths))}
     if not options.told:
-        draw(files, sys.maxsize if options.all else options.sample)
+        draw(files, every=options.all)
         run()
     lines, bad = report(files)
     print("\n".join(lines))
@@ -163,10 +164,10 @@ def _wordless(lines: list[str]) -> str:
 
 def _encoding(text: str) -> str:
     """The name of an encoding, for which case does not matter; all other text as it is."""
-    return text.lower() if text.lower() in ("ascii", "utf-8") else text
+    return text.lower() if text.lower() in ("ascii", "utf-8", "unicode_escape") else text
 
 
-def draw(files: dict[str, dict[str, Mutant]], sample: int) -> None:
+def draw(files: dict[str, dict[str, Mutant]], *, every: bool) -> None:
     """Marks in mutmut's records what is not to be run, or need not be run again: it goes by them."""
     refused, reasons = refused_lines(), Reasons.read()
     for path in changed_files([]):
@@ -174,18 +175,19 @@ def draw(files: dict[str, dict[str, Mutant]], sample: int) -> None:
         if path not in files:
             set_codes(path, {name: NOT_DRAWN for name, code in before.items() if code is None})
             continue
-        every = files[path]
+        found = files[path]
         codes: dict[str, int | None] = dict.fromkeys(before, NOT_DRAWN)
-        for one in every.values():
+        for one in found.values():
             if refused.get(path, set()) & set(range(one.span[0], one.span[1] + 1)):
                 codes[one.name] = REFUSED
-        chosen = [name for name, one in every.items() if codes[name] != REFUSED and not one.only_words]
-        if not path.startswith(WHOLE):
-            chosen = sorted(chosen, key=lambda name: _lot(path, every[name]))[:sample]
+        chosen = [name for name, one in found.items() if codes[name] != REFUSED and not one.only_words]
+        if not every:
+            most = CORE_SAMPLE if path.startswith(CORE) else SAMPLE
+            chosen = sorted(chosen, key=lambda name: _lot(path, found[name]))[:most]
         done = {
             name
             for name in chosen
-            if before[name] in KILLED or (before[name] in SURVIVED and reasons.why(path, every[name]) != Reasons.NONE)
+            if before[name] in KILLED or (before[name] in SURVIVED and reasons.why(path, found[name]) != Reasons.NONE)
         }
         set_codes(path, codes | {name: before[name] if name in done else None for name in chosen})
 
@@ -236,7 +238,8 @@ def report(files: dict[str, dict[str, Mutant]]) -> tuple[list[str], bool]:
 
 def _intro(total: Counter[str]) -> list[str]:
     run, valid = total["run"], total["valid"]
-    drawn = f" Of files with more, those run were drawn at random (seed {SEED})." if run < valid else ""
+    most = f"{SAMPLE} of a file, {CORE_SAMPLE} of one that reads or writes the files of others"
+    drawn = f" They were drawn at random (seed {SEED}), at most {most}." if run < valid else ""
     text = f"""
         mutmut broke one small place of a function at a time: {run} of {valid} mutants were run, and {total["killed"]}
         were killed.{drawn} Not counted: mutants that mypy refuses, and those that change only the words of a message

@@ -18,7 +18,7 @@ from mutmut.state import state
 
 AT_IMPORT: set[str] = set()
 """Functions that ran while modules were imported, which mutmut would take for the doing of the first test."""
-BUDGET = 20.0
+BUDGET = 12.0
 """Seconds of tests that each mutant gets, by what they took without one; a mutant that lives longer survives."""
 
 
@@ -29,6 +29,8 @@ KILLS = Path("kills.jsonl")
 def pytest_configure(config: pytest.Config) -> None:
     """Of the tests that mutmut asks for, takes what is worth its time, in that order: before any is imported."""
     function = _mutated()
+    if os.environ.get("MUTANT_UNDER_TEST") == "":
+        del config.args[1:]  # mutmut sees all of them pass a second time; it has just noted what each one runs
     if not function:
         return
     seconds = json.loads(Path("mutmut-stats.json").read_text("utf-8"))["duration_by_test"]

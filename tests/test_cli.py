@@ -564,7 +564,7 @@ def test_help_for_a_reader_that_has_gone(monkeypatch: pytest.MonkeyPatch) -> Non
     def gone(*_: object, **__: object) -> None:
         raise BrokenPipeError
 
-    monkeypatch.setattr("click.core.echo", gone)
+    monkeypatch.setattr("click.decorators.echo", gone)
     with (Path(os.devnull)).open("w") as stream:  # what is left to be written is sent away
         monkeypatch.setattr(sys, "stdout", stream)
         with pytest.raises(SystemExit, match="0"):

@@ -496,8 +496,9 @@ def test_a_long_file_takes_no_long_time() -> None:
 
 def test_line_ends_may_be_mixed(parts: Parts) -> None:
     above, function, below = parts
-    check_transformed(above.replace(b"\n", b"\r\n"), function, below)
-    check_transformed(above, function.replace(b"\n", b"\r\n"), below.replace(b"\n", b"\r\n", 3))
+    assert b"\r" not in check_transformed(above.replace(b"\n", b"\r\n"), function, below)
+    new = check_transformed(above, function.replace(b"\n", b"\r\n"), below.replace(b"\n", b"\r\n", 3))
+    assert new.count(b"\n") == new.count(b"\r\n")
 
 
 @pytest.mark.parametrize(
@@ -529,12 +530,14 @@ def test_comments_after_the_body_stay(indent: str, parts_a: Parts) -> None:
 @pytest.mark.parametrize("first", [False, True], ids=["below code", "first in the file"])
 def test_an_older_comment_of_ours_is_not_doubled(first: bool, between: bytes, parts_a: Parts) -> None:
     above, function, below = (b"" if first else parts_a[0]), parts_a[1], parts_a[2]
-    edited = transplant(above + b"# the user's\n" + function + below, PATCH).replace(b"torch.bool", b"torch.uint8")
+    edited = transplant(above + b"# the user's\n" + function + below, PATCH, force=False).replace(
+        b"torch.bool", b"torch.uint8"
+    )
     assert recognise(edited, PATCH).state is State.MODIFIED
     old = BANNER.replace(__version__.encode(), b"0.0.1")
     assert edited.count(BANNER) == 1
     result = transplant(edited.replace(BANNER, old + between), PATCH, force=True)
-    assert result == above + b"# the user's\n" + between + transplant(function + below, PATCH)
+    assert result == above + b"# the user's\n" + between + transplant(function + below, PATCH, force=False)
 
 
 @pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
@@ -590,7 +593,7 @@ def test_a_rewrite_that_would_change_how_the_rest_is_read_is_refused(
 def test_bytes_that_are_no_utf_8_are_refused(parts_a: Parts) -> None:
     """Some Pythons accept them in a comment, libcst never does."""
     with pytest.raises(PatcherError) as caught:
-        transplant(b"# \xe9\n" + b"".join(parts_a), PATCH)
+        transplant(b"# \xe9\n" + b"".join(parts_a), PATCH, force=False)
     assert caught.value.code in ("unparsable-source", "unsafe-rewrite")
 
 
@@ -606,12 +609,12 @@ def test_libcst_is_imported_only_to_rewrite(parts_a: Parts, tmp_path: Path) -> N
         from patches import CATALOGUE
         for file in sys.argv[1:]:
             source = Path(file).read_bytes()
-            print(recognise(source, CATALOGUE[0]).state.value, transplant(source, CATALOGUE[0]) == source)
+            print(recognise(source, CATALOGUE[0]).state.value, transplant(source, CATALOGUE[0], force=False) == source)
             print('libcst' in sys.modules)
     """
     source = b"".join(parts_a)
     files = tmp_path / "patched.py", tmp_path / "unpatched.py"
-    files[0].write_bytes(transplant(source, PATCH))
+    files[0].write_bytes(transplant(source, PATCH, force=False))
     files[1].write_bytes(source)
     done = subprocess.run([sys.executable, "-c", script, *files], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.splitlines() == ["patched True", "False", "unpatched False", "True"]

@@ -100,7 +100,7 @@ def env(python38: Path, unpacked: Callable[..., Path], tmp_path: Path) -> Enviro
 
 
 def test_the_static_self_test_runs_there(env: Environment) -> None:
-    env.file.write_bytes(transplant(env.file.read_bytes(), ISIN))
+    env.file.write_bytes(transplant(env.file.read_bytes(), ISIN, force=False))
     before = env.files()
     assert env.bytecode() == {"status": "passed", "detail": "Python 3.8 would run the source on disk"}
     assert env.files() == before
@@ -109,7 +109,7 @@ def test_the_static_self_test_runs_there(env: Environment) -> None:
 def test_stale_bytecode_is_seen_there(env: Environment) -> None:
     env.plant_bytecode()
     assert env.bytecode()["status"] == "passed"
-    env.file.write_bytes(transplant(env.file.read_bytes(), ISIN))
+    env.file.write_bytes(transplant(env.file.read_bytes(), ISIN, force=False))
     found = env.bytecode()
     assert found["status"] == "failed"
     assert found["detail"].startswith("stale bytecode would run instead of the source: ")

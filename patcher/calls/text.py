@@ -63,7 +63,7 @@ class Text:
         To Python a lone carriage return ends a line, and a form feed makes what is left of it count for nothing.
         """
         unified = re.sub(rb"\r(?!\n)", b"\n", self.body)
-        led = re.sub(rb"^([ \t\f]*)\f", lambda match: match.group(1).replace(b"\f", b" ") + b"\n", unified, flags=re.M)
+        led = re.sub(rb"^([ \t\f]*)\f", rb"\1\n", unified, flags=re.MULTILINE)
         return led.replace(b"\f", b" ")
 
     def edited(self, edits: Iterable[Edit]) -> bytes:

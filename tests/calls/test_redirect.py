@@ -219,6 +219,10 @@ STRANGE = {
     "x = f'{torch.isin(a, b)=}'\n": "line 2 calls torch.isin in an f-string that shows its text",
     "if c:\n    import other as torch\nx = torch.isin(a, b)\n": "line 4 calls what may be torch.isin or something else",
     "t = torch\nx = t.isin(a, b)\n": "line 3 calls what may be torch.isin or something else",
+    "x = [(torch := y) for y in z]\ndel x\nw = torch.isin(a, b)\n": (
+        "line 4 calls what may be torch.isin or something else"
+    ),
+    "torch = other\nx = torch.isin(a, b)\n": "line 3 calls what may be torch.isin or something else",
     "x = [(torch := y) for y in z]\nw = torch.isin(a, b)\n": ("line 3 calls what may be torch.isin or something else"),
     "del (a, torch)\nx = torch.isin(a, b)\n": "line 3 calls what may be torch.isin or something else",
     "torch = None\nx = torch.isin(a, b)\n": "line 3 calls what may be torch.isin or something else",
@@ -352,6 +356,10 @@ PLACES = {
         "import torch; import os\nx = torch.isin(a, b)\n",
         f"import torch; import os\n{IMPORT}x = isin_mps_friendly(a, b)\n",
     ),
+    "behind a whole line of which it needs the first": (
+        f"{HEAD}from ..x import y; import os\nx = torch.isin(a, b)\n",
+        f"{HEAD}from ..x import y; import os\n{IMPORT}x = isin_mps_friendly(a, b)\n",
+    ),
     "in front of a whole line of imports": (
         f"{HEAD}import os; from ...utils import y\nx = torch.isin(a, b)\n",
         f"{HEAD}{IMPORT}import os; from ...utils import y\nx = isin_mps_friendly(a, b)\n",
@@ -451,6 +459,15 @@ TAKEN = {
     "a function": "def isin_mps_friendly(a, b):\n    return None\n",
     "a parameter": "def f(isin_mps_friendly):\n    return None\n",
     "the import and a variable": "from ...pytorch_utils import isin_mps_friendly\nisin_mps_friendly = 1\n",
+    "the import and a parameter": (
+        "from ...pytorch_utils import isin_mps_friendly\ndef f(isin_mps_friendly):\n    return None\n"
+    ),
+    "the import and a function": (
+        "from ...pytorch_utils import isin_mps_friendly\ndef isin_mps_friendly():\n    return None\n"
+    ),
+    "the import and a pattern": (
+        "from ...pytorch_utils import isin_mps_friendly\nmatch a:\n    case {**isin_mps_friendly}: pass\n"
+    ),
     "the import and a global": (
         "from ...pytorch_utils import isin_mps_friendly\ndef f():\n    global isin_mps_friendly\n"
     ),
@@ -522,6 +539,10 @@ def test_a_deeper_callee_is_found_by_its_last_name() -> None:
     assert not re.search(mention(patch), b"x = norms, denorm, norm_")
     text = "import torch\nisin_mps_friendly = 1\nx = torch.linalg.norm(a, b)\n"
     assert find(text.encode(), patch).calls == 1
+    other = "import torch\nfrom ...cache import w\nx = torch.linalg.norm(a, b)\n"
+    assert rewritten(other, patch=patch).startswith(
+        "import torch\nfrom ...cache import w\nfrom ...pytorch_utils import"
+    )
     assert rewritten(text, patch=patch).endswith("\nx = redirected_norm(a, b)\n")
 
 
@@ -577,6 +598,16 @@ def test_what_has_no_place_for_an_import_is_refused(text: str, why: str) -> None
     with pytest.raises(PatcherError, match=why) as caught:
         rewritten(text)
     assert caught.value.code == "unsafe-rewrite"
+
+
+def test_what_is_too_much_to_survey_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def give_up(*_: object) -> None:
+        raise RecursionError
+
+    monkeypatch.setattr("patcher.calls.sites._survey", give_up)
+    with pytest.raises(PatcherError) as caught:
+        find(b"import torch\nx = torch.isin(a, b)\n", PATCH)
+    assert caught.value.code == "unparsable-source"
 
 
 @pytest.mark.parametrize("text", ["x = (torch.isin(\n", "x = '\udcff'; torch.isin(a, b)\n", "\0torch.isin(a, b)"])

@@ -589,7 +589,7 @@ def _as_somebody(it: Any) -> None:
     original = it.snapshot()
     # The checkout may lie where only root can read: all that the child needs of it is made ready before
     patch = replace(PATCH, replacement=Path(shutil.copy(PATCH.replacement, it.target.site_packages.parent)))
-    transplant(it.source.read_bytes(), patch)
+    transplant(it.source.read_bytes(), patch, force=False)
     parents = [path for path in it.source.parents if path.stat().st_mode & 0o077 == 0]
     for path in parents:
         path.chmod(0o711)
