@@ -25,7 +25,7 @@ from textwrap import dedent, wrap
 from typing import Any
 
 import reliability
-from mutants_plugin import BUDGET
+from mutants_plugin import BUDGET, PATIENT, SECONDS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -80,15 +80,13 @@ def main() -> int:
     parser.add_argument("--told", action="store_true", help="run none: tell of the last run, with the reasons of now")
     options = parser.parse_args()
     os.chdir(ROOT)
-    if options.again:
-        (WORK / "mutmut-stats.json").unlink(missing_ok=True)  # which test runs what may be another by now
-    elif not options.told:
+    if not (options.again or options.told):
         shutil.rmtree(WORK, ignore_errors=True)
     subprocess.run([sys.executable, "-c", GENERATE], check=True, stdout=subprocess.DEVNULL)
     files = {path: mutants(path) for path in sorted(changed_files(options.paths))}
     if not options.told:
         draw(files, every=options.all)
-        run()
+        run(again=options.again)
     lines, bad = report(files)
     print("\n".join(lines))
     if not options.paths:
@@ -96,10 +94,16 @@ def main() -> int:
     return 1 if bad else 0
 
 
-def run() -> None:
+def run(*, again: bool) -> None:
+    """Has mutmut run what is drawn. What lived on once gets more time, and only new tests are looked at before."""
     environment = os.environ | {"PYTHONPATH": str(ROOT / "scripts")}  # for mutants_plugin.py
-    mutmut = str(Path(sys.executable).with_name("mutmut"))
-    if subprocess.run([mutmut, "run", "--max-children", "2"], check=False, env=environment).returncode:
+    if again:
+        environment[SECONDS] = str(PATIENT)
+    names = [
+        name for path in changed_files([]) for name, code in records(path)["exit_code_by_key"].items() if code is None
+    ]
+    command = [str(Path(sys.executable).with_name("mutmut")), "run", "--max-children", "2", *(names if again else ())]
+    if names and subprocess.run(command, check=False, env=environment).returncode:
         raise SystemExit("mutmut hides what the tests tell: run those of [tool.mutmut] by pytest, in mutants/")
 
 
@@ -244,10 +248,11 @@ def _intro(total: Counter[str]) -> list[str]:
         mutmut broke one small place of a function at a time: {run} of {valid} mutants were run, and {total["killed"]}
         were killed.{drawn} Not counted: mutants that mypy refuses, and those that change only the words of a message
         (a string of two words or more), the case of an encoding's name, or `strict=False`, which goes without saying.
-        A mutant gets the tests that reach its function in this process, up to {BUDGET:.0f} seconds of them: first
-        those that killed others of its function or module, then those of its module, then one case of every other test
-        before a second one of any. Not broken: code outside of functions, functions with a decorator, and what runs in
-        another interpreter (`selftest/`, `probe.py`, `replacement.py`, `contract.py`)."""
+        A mutant gets the tests that reach its function in this process, up to {BUDGET} seconds of them, or {PATIENT}
+        in a second run of those that lived on: first those that killed others of its function or module, then those of
+        its module, then one case of every other test before a second one of any. Not broken: code outside of functions,
+        functions with a decorator, and what runs in another interpreter (`selftest/`, `probe.py`, `replacement.py`,
+        `contract.py`)."""
     return wrap(" ".join(text.split()), 118)
 
 

@@ -18,8 +18,9 @@ from mutmut.state import state
 
 AT_IMPORT: set[str] = set()
 """Functions that ran while modules were imported, which mutmut would take for the doing of the first test."""
-BUDGET = 12.0
-"""Seconds of tests that each mutant gets, by what they took without one; a mutant that lives longer survives."""
+BUDGET, PATIENT, SECONDS = 12, 60, "MUTANT_SECONDS"
+"""Seconds of tests that each mutant gets, by what they took without one, and how many where it lived on before; and the
+variable that says so. A mutant that lives longer survives."""
 
 
 KILLS = Path("kills.jsonl")
@@ -36,8 +37,9 @@ def pytest_configure(config: pytest.Config) -> None:
     seconds = json.loads(Path("mutmut-stats.json").read_text("utf-8"))["duration_by_test"]
     chosen = _promising(config.args, function, seconds)
     spent = list(accumulate(float(seconds.get(test, 0)) for test in chosen))
-    config.args[:] = [test for test, total in zip(chosen, spent, strict=True) if total <= BUDGET or test is chosen[0]]
-    _end_in_time(BUDGET)
+    most = float(os.environ.get(SECONDS, BUDGET))
+    config.args[:] = [test for test, total in zip(chosen, spent, strict=True) if total <= most or test is chosen[0]]
+    _end_in_time(most)
 
 
 def _promising(tests: list[str], function: str, seconds: dict[str, float]) -> list[str]:

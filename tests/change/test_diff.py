@@ -27,6 +27,7 @@ def test_a_missing_end_of_line_is_told_of() -> None:
 
 def test_a_name_is_written_as_git_writes_it() -> None:
     assert unified("é x.py", b"1\n", b"2\n").splitlines()[0] == "--- a/é x.py"
+    assert unified("X.py", b"1\n", b"2\n").splitlines()[0] == "--- a/X.py"
     odd = unified('a\n"\u200b\\.py', b"1\n", b"2\n").splitlines()[:2]
     assert odd == [f'{sign} "{side}/a\\012\\042\\342\\200\\213\\134.py"' for sign, side in (("---", "a"), ("+++", "b"))]
 

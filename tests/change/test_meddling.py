@@ -383,6 +383,14 @@ def test_a_clearing_that_was_cut_is_finished_by_the_next(left: Any, cut_at: Call
     assert at > 4
 
 
+def test_what_lies_behind_a_link_is_left_alone(left: Any, tmp_path: Path) -> None:
+    left.source.write_bytes(b"# of another release\n")
+    (tmp_path / "link").symlink_to(left.target.site_packages)
+    leftovers.clear(tmp_path / "link")
+    assert left.ours.exists()
+    leftovers.clear(tmp_path / "gone")
+
+
 def test_an_empty_dist_info_that_an_installer_is_about_to_fill_stays(left: Any) -> None:
     shutil.rmtree(left.ours)
     leftovers.clear(left.target.site_packages)

@@ -24,6 +24,7 @@ from patcher.change.lock import Patience, lock
 from patcher.errors import CannotTell
 from patcher.model import Need, NotFound, Patch, State
 from patcher.rewrite import transplant
+from patches import CATALOGUE
 from patches.isin_mps_friendly import PATCH
 
 OURS = re.compile(r"def isin_mps_friendly.*?\n(?=\S)|def isin_mps_friendly.*\Z", re.DOTALL)
@@ -699,3 +700,20 @@ def test_stale_bytecode_of_a_patched_file_goes(it: Any) -> None:
     assert it.apply().changed is True
     assert not cached.exists()
     assert it.apply().changed is False
+
+
+def test_a_dry_run_says_what_would_be_done_to_what(env: Callable[..., Any], shortened: Callable[[Path], Path]) -> None:
+    it = replace(env("4.44.2", torch="2.3.1"), patches=CATALOGUE)
+    shortened(it.target.site_packages)
+    dry = it.each("apply", named=True, dry_run=True, diff=True)
+    done = it.each("apply", named=True, diff=True)
+    assert [result.note for result in dry] == [
+        f"Dry run, nothing was written. Without it: {result.note}" for result in done
+    ]
+    assert [result.files for result in dry] == [result.files for result in done]
+    assert [result.diff for result in dry] == [result.diff for result in done]
+    assert all(file.after != file.before for result in dry for file in result.files)
+    isin, direct = dry
+    assert (isin.after, direct.after) == (isin.files[0].after, None)  # of several files there is no one digest
+    names = [str(file.path.relative_to(it.target.site_packages)) for file in direct.files]
+    assert re.findall("^--- a/(.*)$", direct.diff, re.MULTILINE) == names

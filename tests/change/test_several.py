@@ -81,16 +81,20 @@ def test_by_name_a_patch_brings_along_what_it_requires_and_takes_it_back(it: Any
     assert it.snapshot() == original
 
 
-@pytest.mark.parametrize(("version", "needed"), [("4.43.4", [True, True]), ("4.40.2", [False, False])])
+@pytest.mark.parametrize(
+    ("version", "needed", "named"),
+    [("4.43.4", [True, True], True), ("4.43.4", [True, True], False), ("4.40.2", [False, False], True)],
+)
 def test_what_was_brought_along_goes_again_whatever_was_asked_since(
-    env: Callable[..., Any], shortened: Callable[[Path], Path], version: str, needed: list[bool]
+    env: Callable[..., Any], shortened: Callable[[Path], Path], version: str, needed: list[bool], named: bool
 ) -> None:
     """4.43 refuses MPS whatever the torch, so it needs both; 4.40 needs neither beside a torch that can do it."""
     it = replace(env(version, torch="2.9.0"), patches=CATALOGUE)
     shortened(it.target.site_packages)
     original = it.snapshot()
     assert [result.need.needed for result in it.each("status")] == needed
-    states(it.each("apply", patches=(DIRECT,), named=True, catalogue=CATALOGUE))
+    if named:
+        states(it.each("apply", patches=(DIRECT,), named=True, catalogue=CATALOGUE))
     for _ in range(2):
         assert states(it.each("apply", named=False)) == both(State.PATCHED)
     reverted = it.each("revert", patches=(DIRECT,), catalogue=CATALOGUE)
