@@ -499,6 +499,8 @@ def test_line_ends_may_be_mixed(parts: Parts) -> None:
     assert b"\r" not in check_transformed(above.replace(b"\n", b"\r\n"), function, below)
     new = check_transformed(above, function.replace(b"\n", b"\r\n"), below.replace(b"\n", b"\r\n", 3))
     assert new.count(b"\n") == new.count(b"\r\n")
+    new = check_transformed(above, function.rstrip().replace(b"\n", b"\r\n"), b"")
+    assert new.count(b"\n") == new.count(b"\r\n")
 
 
 @pytest.mark.parametrize(
