@@ -139,3 +139,17 @@ def test_what_csv_writes_is_found(paths: list[str]) -> None:
     written = io.StringIO(newline="")
     csv.writer(written).writerows((path, "", "") for path in paths)
     assert all(record.find(written.getvalue().encode(), path) is not None for path in paths)
+
+
+@pytest.mark.parametrize("path", ["X.py", "a\nb.py", "a\rb.py", "a,b.py"])
+def test_a_row_quotes_only_what_needs_it(path: str) -> None:
+    quoted = path if path == "X.py" else f'"{path}"'
+    assert record.row(path, b"").startswith(f"{quoted},sha256=")
+    assert record.row(path, b"").endswith(",0")
+
+
+@pytest.mark.parametrize("row", ["a.py,, ", "a.py,X", "a.py,,\t", '"a\rb.py",,', '"a\r\nb.py",,'])
+def test_a_row_is_found_with_every_character(row: str) -> None:
+    path = row.partition(",")[0].strip('"')
+    for end in ("\n", "\r\n", ""):
+        assert record.find(f"{row}{end}".encode(), path) == row
