@@ -689,3 +689,21 @@ def test_a_damaged_file_is_refused_or_patched_right(parts_a: Parts, data: st.Dat
     except PatcherError:
         return
     assert recognise(result, PATCH).state is State.PATCHED
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ValueError("two\n  lines"), "two lines"),
+        (RecursionError(), "RecursionError"),
+        (PatcherError("odd", "It is odd.", "See."), "It is odd"),
+    ],
+)
+def test_what_goes_wrong_on_the_way_is_told_of_in_one_line(
+    error: Exception, told: str, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> bytes:
+        raise error
+
+    monkeypatch.setattr("patcher.rewrite._rewritten", fail)
+    assert check_refused(b"".join(parts), "unsafe-rewrite").message.endswith(f" cannot be rewritten safely: {told}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,25 @@ IMAGE = Image(data=b"x", mode=0o644, uid=0, gid=0, mtime_ns=5)
 
 def test_the_digest_is_sha256_in_hex() -> None:
     assert files.digest(b"") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+def test_a_file_is_read_to_its_end_in_whatever_pieces_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "LIMIT", 10)
+    real = os.read
+    monkeypatch.setattr(os, "read", lambda fd, size: real(fd, min(size, 4)))
+    for size in (0, 3, 9, 10):
+        ours, theirs = os.pipe()
+        os.write(theirs, b"x" * size)
+        os.close(theirs)
+        assert files.content(ours) == b"x" * size
+        os.close(ours)
+    ours, theirs = os.pipe()
+    os.write(theirs, b"x" * 11)
+    with pytest.raises(OSError, match="File too large") as caught:
+        files.content(ours)
+    assert caught.value.errno == errno.EFBIG
+    os.close(ours)
+    os.close(theirs)
 
 
 @pytest.mark.parametrize("change", [{"data": b"y"}, {"mode": 0o600}, {"uid": 1}, {"gid": 1}, {"mtime_ns": 6}])

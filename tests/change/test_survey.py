@@ -26,6 +26,8 @@ def test_what_cannot_be_read_is_known_to_be_needed(env: Callable[..., Any]) -> N
     it.source.mkdir()
     found = it.status()
     assert (found.error.code, found.state, found.need.needed) == ("not-a-file", None, True)
+    assert found.need.reason.startswith("torch 2.1.0 has no isin on MPS")
+    assert found.file == it.source
 
 
 @pytest.mark.parametrize(

@@ -90,3 +90,12 @@ def test_the_named_version(tmp_path: Path) -> None:
     assert metadata.named_version(tmp_path) == "4.45.1"
     (tmp_path / "transformers-4.45.2.dist-info").mkdir()
     assert metadata.named_version(tmp_path) is None
+
+
+def test_only_a_folder_that_can_be_read_may_be_a_leftover(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "ours" / "mps-patcher").mkdir(parents=True)
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "METADATA").write_text("")
+    found = {name: metadata.is_leftover(tmp_path / name) for name in ("file", "gone", "ours", "theirs")}
+    assert found == {"file": False, "gone": False, "ours": True, "theirs": False}
