@@ -112,6 +112,16 @@ def test_what_was_also_asked_for_by_itself_stays(it: Any, order: tuple[Any, ...]
     assert it.ours.exists()
 
 
+def test_what_was_asked_for_by_itself_stays_though_another_brings_it_back(it: Any) -> None:
+    before = it.source.read_bytes(), it.record.read_bytes()
+    states(it.each("apply", patches=(ISIN,), named=True))
+    it.source.write_bytes(before[0])
+    it.record.write_bytes(before[1])
+    states(it.each("apply", patches=(DIRECT,), named=True, catalogue=CATALOGUE))
+    assert states(it.each("revert", patches=(DIRECT,), catalogue=CATALOGUE)) == {DIRECT.name: State.UNPATCHED}
+    assert states(it.each("status"))[ISIN.name] is State.PATCHED
+
+
 def test_what_is_needed_by_an_applied_patch_is_taken_back_after_that(it: Any) -> None:
     original = it.snapshot()
     it.each("apply", named=False)

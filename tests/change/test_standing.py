@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from patches import CATALOGUE
 
 LONG_AGO = 1_000_000_000
 
@@ -30,6 +33,14 @@ def test_a_file_of_ours_has_the_rights_of_the_patched_one_but_for_those_to_run_a
     assert it.apply().error is None
     assert {mode(path) for path in it.ours.iterdir()} == {0o640}
     assert (it.ours / "state.json").stat().st_mtime != LONG_AGO
+
+
+def test_a_state_file_has_another_time_when_it_has_another_content(env: Callable[..., Any]) -> None:
+    it, state = replace(env("4.44.2", torch="2.3.1"), patches=CATALOGUE), "state.json"
+    it.each("apply", patches=CATALOGUE[:1], named=True)
+    os.utime(it.ours / state, (LONG_AGO, LONG_AGO))
+    it.each("apply", named=True)
+    assert (it.ours / state).stat().st_mtime != LONG_AGO
 
 
 def test_of_a_linked_file_nothing_of_ours_is_a_link(it: Any, tmp_path: Path) -> None:
