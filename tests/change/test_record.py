@@ -80,6 +80,10 @@ def test_a_file_that_is_not_listed_stays_so(data: bytes) -> None:
     assert restore(after, None) == data
 
 
+def test_a_row_of_quotes_that_do_not_pair_is_known_by_its_first_field() -> None:
+    assert record.find(b'"a,b.py",x"y\rrest,"\n', "a,b.py") == '"a,b.py",x"y\rrest,"'
+
+
 def test_a_quote_that_is_never_closed_takes_no_long_time() -> None:
     """Counting its quotes anew with each line took minutes for this one."""
     data = b'"open,,\n' + b"a.py,,\n" * 300_000

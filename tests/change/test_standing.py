@@ -43,6 +43,16 @@ def test_a_state_file_has_another_time_when_it_has_another_content(env: Callable
     assert (it.ours / state).stat().st_mtime != LONG_AGO
 
 
+def test_a_state_file_that_became_a_link_is_written_as_a_file(env: Callable[..., Any], tmp_path: Path) -> None:
+    it = replace(env("4.44.2", torch="2.3.1"), patches=CATALOGUE)
+    it.each("apply", patches=CATALOGUE[:1], named=True)
+    state = it.ours / "state.json"
+    state.rename(tmp_path / "state.json")
+    state.symlink_to(tmp_path / "state.json")
+    assert [result.error for result in it.each("apply", named=True)] == [None, None]
+    assert not state.is_symlink()
+
+
 def test_of_a_linked_file_nothing_of_ours_is_a_link(it: Any, tmp_path: Path) -> None:
     shared = tmp_path / "shared.py"
     it.source.rename(shared)
