@@ -119,7 +119,7 @@ def _check_function(data: bytes, result: bytes, patch: FunctionPatch, *, added: 
     assert len(result) > len(above) + len(below)
     new = result[len(above) : len(result) - len(below)]
     assert BANNER.match(new)
-    head = re.match(rb"def\s+[^\r\n(]*", old)
+    head = re.match(rb"def(?:\s|\\(?:\r\n?|\n))+[^\r\n(]*", old)
     assert head
     assert head.group() in new
 
