@@ -17,7 +17,7 @@ from patcher import document, report, verify
 from patcher.change import operations
 from patcher.change.lock import Patience
 from patcher.errors import PatcherError
-from patcher.flags import Manner, Request, changing, everywhere, targeting, testing
+from patcher.flags import Manner, Request, changing, everywhere, keeping, targeting, testing
 from patcher.locate.targets import find, here
 from patcher.model import NotFound, Patch, Result, State, Target
 from patches import CATALOGUE
@@ -155,6 +155,7 @@ def status(request: Request, check: bool) -> int:
 
 
 @main.command()
+@keeping
 @changing
 @targeting
 def apply(request: Request, **asked: Any) -> int:

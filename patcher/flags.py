@@ -133,6 +133,12 @@ def changing(function: Function) -> Function:
     return function
 
 
+def keeping(function: Function) -> Function:
+    """The option of apply alone."""
+    text = "Change the source alone: no back-up, and RECORD as it is. For images: the layer below is the back-up."
+    return click.option("--no-backup", "backup", is_flag=True, flag_value=False, default=True, help=text)(function)
+
+
 def testing(function: Function) -> Function:
     """The options of verify."""
     device = click.Choice(["auto", "mps", "emulated"])

@@ -10,6 +10,7 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 NEEDED = frozenset((
     # The system: what is found where, whose it is, and in which words it answers
@@ -19,8 +20,6 @@ NEEDED = frozenset((
     # Python: which one, which modules, which bytecode; not what only serves a developer
     "VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONHOME", "PYTHONPATH", "PYTHONPLATLIBDIR", "PYTHONUSERBASE", "PYTHONNOUSERSITE",
     "PYTHONSAFEPATH", "PYTHONCASEOK", "PYTHONPYCACHEPREFIX", "PYTHONOPTIMIZE", "PYTHONUTF8",
-    # Where transformers makes folders as it is imported: nowhere else than it does for the user
-    "HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "TRANSFORMERS_CACHE", "XDG_CACHE_HOME",
     # torch, and what it computes with
     "TORCH_DEVICE_BACKEND_AUTOLOAD", "ATEN_CPU_CAPABILITY", "CUDA_VISIBLE_DEVICES", "OPENBLAS_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS",
@@ -30,9 +29,9 @@ KINDS = ("LC_", "DYLD_", "PYTORCH_", "OMP_", "MKL_", "KMP_")
 """How the names of others that reach it begin."""
 
 
-def run(command: Sequence[str], errors: int, timeout: float) -> str | None:
+def run(command: Sequence[str], errors: int, timeout: float, cache: Path) -> str | None:
     """Run to the end or to `timeout`; the whole process group is gone then. How it ended, in words; None if well."""
-    null, environ = subprocess.DEVNULL, environment(os.environ)
+    null, environ = subprocess.DEVNULL, environment(os.environ, cache)
     try:
         process = subprocess.Popen(command, stdin=null, stdout=null, stderr=errors, env=environ, start_new_session=True)
     except OSError as error:
@@ -55,8 +54,12 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Of the user's what decides which code runs, and how; nothing is fetched, and MPS has no stand-in."""
+def environment(environ: Mapping[str, str], cache: Path) -> dict[str, str]:
+    """Of the user's what decides which code runs, and how; nothing is fetched, and MPS has no stand-in.
+
+    Transformers makes its folders in `cache` as it is imported, and none in the user's home.
+    """
     kept = {name: value for name, value in environ.items() if name in NEEDED or name.startswith(KINDS)}
     kept.pop("PYTORCH_ENABLE_MPS_FALLBACK", None)
-    return kept | {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "USE_TF": "0", "USE_FLAX": "0"}
+    offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    return kept | offline | {"HF_HOME": str(cache), "USE_TF": "0", "USE_FLAX": "0"}

@@ -204,7 +204,7 @@ def _selftest(target: Target, patch: FunctionPatch, files: Sequence[Path], wante
         request.write_text(json.dumps(_request(target, patch, files, wanted)), "utf-8")
         command = [str(target.python), str(SELFTEST), str(request), str(report)]
         with errors.open("wb") as stream:
-            ending = guest.run(command, stream.fileno(), wanted.timeout)
+            ending = guest.run(command, stream.fileno(), wanted.timeout, Path(folder) / "cache")
         nothing = {"checks": [], "planned": ["bytecode", *(() if wanted.static else RUNNING)]}
         found = json.loads(report.read_text("utf-8")) if report.exists() else nothing
         return _read(found, ending, _last_line(errors))

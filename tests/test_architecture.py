@@ -42,6 +42,7 @@ ORDER = (
     "change.attributes",
     "change.exchange",
     "change.folder",
+    "change.clock",
     "change.lock",
     "change.bytecode",
     "change.record",

@@ -13,13 +13,20 @@ import pytest
 
 from patcher import guest
 
-GIVEN = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "USE_TF": "0", "USE_FLAX": "0"}
+CACHE = Path("/nowhere/cache")
+GIVEN = {
+    "HF_HOME": str(CACHE),
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "USE_TF": "0",
+    "USE_FLAX": "0",
+}
 
 
 def run(code: str, errors: Path, timeout: float = 30) -> str | None:
     """How that code ended; what it printed to standard error is in the file."""
     with errors.open("wb") as stream:
-        return guest.run([sys.executable, "-I", "-c", code], stream.fileno(), timeout)
+        return guest.run([sys.executable, "-I", "-c", code], stream.fileno(), timeout, CACHE)
 
 
 @contextmanager
@@ -53,7 +60,10 @@ def test_it_is_given_up_in_time(tmp_path: Path) -> None:
 
 
 def test_no_interpreter(tmp_path: Path) -> None:
-    assert guest.run([str(tmp_path / "gone")], 2, 1) == "the interpreter cannot be started: No such file or directory"
+    assert (
+        guest.run([str(tmp_path / "gone")], 2, 1, CACHE)
+        == "the interpreter cannot be started: No such file or directory"
+    )
 
 
 def test_it_reads_nothing_of_ours_and_only_its_errors_are_kept(tmp_path: Path) -> None:
@@ -94,5 +104,5 @@ def test_what_it_needs() -> None:
     }
     others = {"HF_TOKEN": "t", "PYTORCH_ENABLE_MPS_FALLBACK": "1", "path": "/", "LC": "x", "MY_LC_": "x"}
     for mine in ({}, dict.fromkeys(GIVEN, "mine")):  # nothing is fetched, whatever the user has set
-        assert guest.environment({**needed, **others, **mine}) == {**needed, **GIVEN}
-    assert guest.environment({}) == GIVEN  # where nothing is set, nothing is missed
+        assert guest.environment({**needed, **others, **mine}, CACHE) == {**needed, **GIVEN}
+    assert guest.environment({}, CACHE) == GIVEN  # where nothing is set, nothing is missed

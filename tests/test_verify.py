@@ -395,16 +395,27 @@ class TestWithoutTorch:
             "VIRTUAL_ENV": "/env",
             "DYLD_LIBRARY_PATH": "/lib",
             "MKL_NUM_THREADS": "2",
-            "HF_HOME": str(tmp_path / "hf"),
         }
         secrets = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "AWS_SECRET_ACCESS_KEY", "SSH_AUTH_SOCK", "LD_SDK_KEY")
-        others = (*secrets, "PYTORCH_ENABLE_MPS_FALLBACK", "PYTHONSTARTUP", "https_proxy", "PS1", "_")
+        others = (
+            *secrets,
+            "HF_HOME",
+            "HF_HUB_CACHE",
+            "XDG_CACHE_HOME",
+            "PYTORCH_ENABLE_MPS_FALLBACK",
+            "PYTHONSTARTUP",
+            "https_proxy",
+            "PS1",
+            "_",
+        )
         command = [sys.executable, "-m", "patcher", "verify", "--static", "--python", str(patched.python)]
         subprocess.run(command, env={**needed, **dict.fromkeys(others, "secret")}, check=True, stdin=subprocess.DEVNULL)
         given = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "USE_TF": "0", "USE_FLAX": "0"}
         environ = json.loads(seen.read_text())
         assert environ.pop("LC_CTYPE", None) in (None, "C.UTF-8")  # Python's own
         environ.pop("__CF_USER_TEXT_ENCODING", None)  # macOS's own
+        cache = Path(environ.pop("HF_HOME"))
+        assert (cache.name, cache.parent.parent, cache.parent.exists()) == ("cache", tmp_path, False)
         assert environ == {**needed, **given}
 
     @pytest.mark.parametrize("deed", ["{file}.write_bytes({file}.read_bytes() + b'#')", "{file}.unlink()"])
@@ -425,8 +436,9 @@ class TestWithoutTorch:
         found = [Check(name=name, status="passed", detail=name.upper(), seconds=1.5) for name in ALL[1:]]
         asked: dict[str, Any] = {}
 
-        def answer(command: list[str], _errors: int, timeout: float) -> str | None:
+        def answer(command: list[str], _errors: int, timeout: float, cache: Path) -> str | None:
             python, selftest, request, report = command
+            assert cache == Path(request).parent / "cache"
             assert (python, Path(selftest).name, timeout) == (str(patched.python), "__main__.py", 9)
             asked.update(json.loads(Path(request).read_text("utf-8")))
             assert Path(request).parent.name.startswith("mps-patcher-")
@@ -481,7 +493,7 @@ class TestWithoutTorch:
     def test_a_self_test_that_came_to_no_end_fails_what_it_was_at(
         self, ending: str | None, errors: bytes, detail: str, patched: Target, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def answer(command: list[str], stream: int, _timeout: float) -> str | None:
+        def answer(command: list[str], stream: int, _timeout: float, _cache: Path) -> str | None:
             os.write(stream, errors)
             done = {"name": "bytecode", "status": "passed", "detail": "", "seconds": 0.0}
             Path(command[3]).write_text(json.dumps({"planned": ALL[1:], "checks": [done]}), "utf-8")

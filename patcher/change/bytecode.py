@@ -36,15 +36,15 @@ def remove(home: Folder, source: str, beneath: Iterable[Path]) -> None:
     for prefix in beneath:
         for folder in dict.fromkeys((home.path.absolute(), home.path.resolve())):
             # as importlib.util.cache_from_source: the source folder's path, by each of its names
-            _clear_below(prefix, folder.relative_to(folder.anchor), stem)
+            _clear_below(prefix, folder.relative_to(folder.anchor), stem, home.epoch)
 
 
-def _clear_below(prefix: Path, path: Path, stem: str) -> None:
+def _clear_below(prefix: Path, path: Path, stem: str, epoch: int | None) -> None:
     """The same in the folder `path` below `prefix`, if it is there; never through a link."""
     if not prefix.is_dir():
         return
     with ExitStack() as stack:
-        folder = stack.enter_context(Folder(prefix))
+        folder = stack.enter_context(Folder(prefix, epoch=epoch))
         for name in path.parts:
             if not folder.has(name):
                 return

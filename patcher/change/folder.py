@@ -31,12 +31,16 @@ _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # O_NONBLOCK: a pipe under t
 class Folder:
     """An open folder. Names are single components; every method raises PatcherError where the system refuses."""
 
-    def __init__(self, path: Path, *, within: Folder | None = None) -> None:
+    def __init__(self, path: Path, *, within: Folder | None = None, epoch: int | None = None) -> None:
         """Opens `path`. With `within`, its last component is opened there, and refused where that is a link.
+
+        What is written without a time of its own gets the time `epoch`, if there is one, and the folder itself no later
+        one: in nanoseconds since 1970.
 
         Raises PatcherError: `linked-folder`, `target-changed` where it is not there, or another system's refusal.
         """
         self.path = path
+        self.epoch: int | None = within.epoch if within else epoch
         with explained(path):
             if within is None:
                 self.fd = os.open(path, _FOLDER)
@@ -155,8 +159,9 @@ class Folder:
         self._own(fd, name, image)
         attributes.write(fd, image.attributes)  # before the mode, which opens what an inherited ACL grants
         os.fchmod(fd, image.mode)  # after the owner: changing that clears bits of the mode
-        if image.mtime_ns is not None:
-            os.utime(fd, ns=(image.mtime_ns, image.mtime_ns))
+        when = self.epoch if image.mtime_ns is None else image.mtime_ns
+        if when is not None:
+            os.utime(fd, ns=(when, when))
         _sync(fd)
 
     def _own(self, fd: int, name: str, image: Image) -> None:
@@ -265,8 +270,11 @@ class Folder:
         )
 
     def sync(self) -> None:
-        """Makes the names in this folder durable."""
+        """Makes the names in this folder durable: called after each change of them."""
         with explained(self.path):
+            if self.epoch is not None and os.fstat(self.fd).st_mtime_ns > self.epoch:
+                with suppress(PermissionError):  # another's folder; what is in it is ours to date
+                    os.utime(self.fd, ns=(self.epoch, self.epoch))
             try:
                 _sync(self.fd)
             except OSError as error:

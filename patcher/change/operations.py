@@ -52,6 +52,7 @@ def apply(
     dry_run: bool = False,
     diff: bool = False,
     force: bool = False,
+    backup: bool = True,
     patience: Patience = PATIENT,
 ) -> tuple[Result, ...]:
     """Applies the patches: all of them where the user `named` them, else those that a target needs.
@@ -59,7 +60,8 @@ def apply(
     A patch brings along those of the `catalogue` that it requires, and is not applied without them; where it is
     refused, what came along for it alone goes again; where anything cannot be written, all that was done in the target.
     A result without an error was proven by reading everything again. `force` replaces what is unknown too. `dry_run`
-    writes nothing and tells what would be.
+    writes nothing and tells what would be. Without `backup` only the files of the patches change: nothing of ours comes
+    to the target, RECORD stays as it is, and nothing can be taken back.
     """
 
     def work(place: Place) -> list[Result]:
@@ -70,7 +72,7 @@ def apply(
                 asked = _asked(one, patches, named=named)
                 if one.patch not in patches and not asked.wanted:
                     continue
-                plan = partial(to_apply, asked=asked, force=force)
+                plan = partial(to_apply, asked=asked, force=force, backup=backup)
                 lacking = _lacking(one, deeds.results) if asked.wanted else None
                 deeds.results[one.patch.name] = lacking or _change(deeds, one, plan, dry_run=dry_run, diff=diff)
                 if deeds.results[one.patch.name].error:

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from patcher.change import bytecode, ledger, scan
+from patcher.change import bytecode, clock, ledger, scan
 from patcher.change.files import Image, changed
 from patcher.change.folder import Folder
 from patcher.change.lock import Patience, lock
@@ -69,6 +69,11 @@ class Place:
                 return folder.path
         return None
 
+    def no_later(self, mtime_ns: int) -> int:
+        """A time that we write down or give to a file: no later than SOURCE_DATE_EPOCH, where that is set."""
+        epoch = self.dist_info.epoch
+        return mtime_ns if epoch is None else min(mtime_ns, epoch)
+
     def full(self, path: PurePosixPath) -> Path:
         """The path of a file below site-packages, for people."""
         return self.target.site_packages / path
@@ -86,10 +91,11 @@ def opened(target: Target, *, alone: bool, patience: Patience) -> Iterator[Place
 
     Raises PatcherError: `target-changed` where the path now names another folder than the one that was judged;
     `linked-folder` where the dist-info is a link: what is behind it may belong to other
-    environments; and what `lock` raises.
+    environments; `bad-epoch` where one is to write and SOURCE_DATE_EPOCH is no time; and what `lock` raises.
     """
     with ExitStack() as stack:
-        site = stack.enter_context(Folder(target.site_packages))
+        epoch = clock.source_date_epoch(os.environ) if alone else None
+        site = stack.enter_context(Folder(target.site_packages, epoch=epoch))
         if target.identity not in (None, site.identity):
             raise changed(target.site_packages)
         dist_info = stack.enter_context(site.inside(target.dist_info.name))

@@ -42,9 +42,10 @@ class Asked:
     """The patch for whose sake alone it is."""
 
 
-def to_apply(place: Place, scene: Scene, asked: Asked, *, force: bool) -> Plan:
+def to_apply(place: Place, scene: Scene, asked: Asked, *, force: bool, backup: bool = True) -> Plan:
     """How the target stands once the patch is applied. Nothing is to be done where it is, or where it is not asked for.
 
+    Without `backup` only the files of the patch change, unless the target has a ledger already, which goes on.
     Raises PatcherError: `function-absent`; `unknown-body`, `unknown-call` and `edited-file` unless `force`;
     `no-backup` where an outdated file cannot be made anew; what `edit` raises.
     """
@@ -60,11 +61,15 @@ def to_apply(place: Place, scene: Scene, asked: Asked, *, force: bool) -> Plan:
     if not fresh:
         return Plan(wanted=None, note=f"There is no call that could be redirected. {told.remark(scene, place) or ''}")
     sources = tuple((PurePosixPath(entry.path), image) for image, entry in fresh)
-    wanted = standing(place, scene, sources, [entry for _, entry in fresh])
+    backup = backup or scene.known is not None
+    kept = standing(place, scene, sources, [entry for _, entry in fresh])
+    wanted = kept if backup else Wanted(sources=sources, record=scene.record)
     # The back-up of the time before an edit that --force overrides may be the only copy
     overridden = [part for part in scene.parts if part.state is State.MODIFIED and not part.ours]
     keep = _copies((part.path, part.backup) for part in overridden if part.backup)
-    return Plan(wanted=wanted, note=told.applied(scene, [place.full(path) for path, _ in keep]), keep=keep)
+    return Plan(
+        wanted=wanted, note=told.applied(scene, [place.full(path) for path, _ in keep], backup=backup), keep=keep
+    )
 
 
 def to_revert(place: Place, scene: Scene, *, force: bool) -> Plan:
@@ -133,11 +138,11 @@ def _fresh(place: Place, scene: Scene, part: Part, asked: Asked, *, force: bool)
     new = edit(base.data, part.path, scene.patch, force=agreed)
     if new == base.data:
         return None
-    image = replace(part.source, data=new, link=None, mtime_ns=_later(part.source, new))
-    return image, _meant(scene, part, base, new, asked)
+    image = replace(part.source, data=new, link=None, mtime_ns=_later(place, part.source, new))
+    return image, _meant(place, scene, part, base, new, asked)
 
 
-def _meant(scene: Scene, part: Part, base: Image, new: bytes, asked: Asked) -> Entry:
+def _meant(place: Place, scene: Scene, part: Part, base: Image, new: bytes, asked: Asked) -> Entry:
     """What the ledger shall say of a file that was `base` and becomes `new`."""
     return Entry(
         path=str(part.path),
@@ -145,7 +150,7 @@ def _meant(scene: Scene, part: Part, base: Image, new: bytes, asked: Asked) -> E
         before=digest(base.data),
         after=digest(new),
         mode=base.mode,
-        mtime_ns=base.mtime_ns or 0,
+        mtime_ns=place.no_later(base.mtime_ns or 0),
         link=base.link,
         brought_by=part.entry.brought_by if part.entry and asked.brought_by else asked.brought_by,
         former=part.sha if part.state is State.OUTDATED else None,
@@ -189,11 +194,11 @@ def _copies(images: Iterable[tuple[PurePosixPath, Image]]) -> tuple[tuple[PurePo
     return tuple((path.with_name(f"{path.name}{KEPT}{digest(image.data)[:12]}"), image) for path, image in kept)
 
 
-def _later(old: Image, new: bytes) -> int | None:
+def _later(place: Place, old: Image, new: bytes) -> int | None:
     """A time that differs in whole seconds where the size is the same: by those two Python tells stale bytecode."""
     if len(new) != len(old.data) or old.mtime_ns is None:
         return None
-    return max(time.time_ns(), old.mtime_ns + 10**9)
+    return place.no_later(max(time.time_ns(), old.mtime_ns + 10**9))
 
 
 def _without_backup(place: Place, part: Part) -> PatcherError:

@@ -22,7 +22,10 @@ def standing(
     kept = tuple(sorted((*scene.others, *entries), key=lambda entry: entry.path))
     if not kept:
         return Wanted(sources=sources, record=former)
-    ours = {ledger.STATE: _state_file(scene, sources, kept, former), **_backups(scene, kept, dict(sources))}
+    ours = {
+        ledger.STATE: _state_file(place, scene, sources, kept, former),
+        **_backups(place, scene, kept, dict(sources)),
+    }
     return Wanted(
         sources=sources,
         record=_following(place, scene, former, kept, dict(sources), ours),
@@ -37,29 +40,36 @@ def cleared(place: Place, scene: Scene) -> Wanted:
 
 
 def _state_file(
-    scene: Scene, sources: tuple[tuple[PurePosixPath, Image], ...], entries: tuple[Entry, ...], former: Image | None
+    place: Place,
+    scene: Scene,
+    sources: tuple[tuple[PurePosixPath, Image], ...],
+    entries: tuple[Entry, ...],
+    former: Image | None,
 ) -> Image:
     if scene.state_file and scene.known and scene.known.files == entries:
         return scene.state_file  # what RECORD was like before us is known best from the first time
     like = scene.state_file or sources[0][1]
-    known = Ledger(files=entries, record=_as_found(scene, former, entries))
+    known = Ledger(files=entries, record=_as_found(place, scene, former, entries))
     return replace(like, data=ledger.encode(known), mode=like.mode & 0o777, mtime_ns=None, link=None)
 
 
-def _backups(scene: Scene, entries: Sequence[Entry], sources: dict[PurePosixPath, Image]) -> dict[str, Image]:
+def _backups(
+    place: Place, scene: Scene, entries: Sequence[Entry], sources: dict[PurePosixPath, Image]
+) -> dict[str, Image]:
     """What each entry's back-up holds: the one that is there, or the file before it changes."""
     held, parts = dict(scene.backups), {part.path: part for part in scene.parts}
     found: dict[str, Image] = {}
     for entry in entries:
         part = parts.get(PurePosixPath(entry.path))
         if part and part.sha == entry.before and PurePosixPath(entry.path) in sources:
-            found[entry.backup] = replace(part.source, link=None, mode=part.source.mode & 0o777)
+            when = None if part.source.mtime_ns is None else place.no_later(part.source.mtime_ns)
+            found[entry.backup] = replace(part.source, link=None, mode=part.source.mode & 0o777, mtime_ns=when)
         elif entry.backup in held:
             found[entry.backup] = held[entry.backup]
     return found
 
 
-def _as_found(scene: Scene, former: Image | None, entries: Sequence[Entry]) -> Record | None:
+def _as_found(place: Place, scene: Scene, former: Image | None, entries: Sequence[Entry]) -> Record | None:
     if former is None or scene.record is None:
         return None
     rows = ((entry.path, record.find(former.data, entry.path)) for entry in entries)
@@ -68,7 +78,7 @@ def _as_found(scene: Scene, former: Image | None, entries: Sequence[Entry]) -> R
         before=digest(former.data),
         rows=tuple((path, row) for path, row in rows if row is not None),
         mode=former.mode,
-        mtime_ns=when,
+        mtime_ns=place.no_later(when),
         link=former.link,
     )
 

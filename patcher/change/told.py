@@ -51,17 +51,18 @@ def report(version: str, file: PurePosixPath) -> str:
     return f"If transformers was released like this, please report it to the mps-patcher project with this link: {link}"
 
 
-def applied(scene: Scene, kept: Sequence[Path]) -> str:
+def applied(scene: Scene, kept: Sequence[Path], *, backup: bool) -> str:
     """What `apply` did."""
     if any(part.state is State.OUTDATED for part in scene.parts):
         told = ["Brought what another version of mps-patcher did up to date; the back-up stays that of the original."]
-    elif isinstance(scene.patch, CallsPatch):
-        told = [_redirected(scene, scene.patch)]
     else:
-        told = [_replaced(scene)]
+        deed = _redirected(scene, scene.patch) if isinstance(scene.patch, CallsPatch) else _replaced(scene)
+        told = [f"{deed}; {_held(scene) if backup else 'no back-up is kept: revert cannot undo it'}."]
     told.extend(f"The back-up of the time before that is kept as {path}." for path in kept)
-    if scene.record is None:
+    if backup and scene.record is None:
         told.append("There is no RECORD to keep up to date.")
+    if not backup and scene.record is not None:
+        told.append("RECORD stays as it is.")
     return " ".join(told)
 
 
@@ -74,13 +75,18 @@ def reverted(files: int, kept: Sequence[Path]) -> str:
 
 def _replaced(scene: Scene) -> str:
     (part,) = scene.parts
-    back = f"the back-up holds the file as it was (sha256 {part.sha[:12]})."
     if part.finding.state is State.ABSENT:
-        return f"Added {scene.patch.function} at the end of {part.path.name}; {back}"
+        return f"Added {scene.patch.function} at the end of {part.path.name}"
     found = part.finding.what
     if part.finding.state is State.MODIFIED:
         found = f"an unknown body of {_lines(part, scene.patch.function)} lines"
-    return f"Replaced {found}; {back}"
+    return f"Replaced {found}"
+
+
+def _held(scene: Scene) -> str:
+    if isinstance(scene.patch, CallsPatch):
+        return "the back-ups hold the files as they were"
+    return f"the back-up holds the file as it was (sha256 {scene.parts[0].sha[:12]})"
 
 
 def _lines(part: Part, function: str) -> int:
@@ -93,7 +99,7 @@ def _redirected(scene: Scene, patch: CallsPatch) -> str:
     changed = [part for part in scene.parts if not part.finding.complete]
     function, branches = patch.function, sum(part.finding.branches for part in changed)
     removed = f" and removed {_number(branches, 'branch')} for MPS" if branches else ""
-    return f"Redirected {_calls(changed, patch)} to {function}{removed}; the back-ups hold the files as they were."
+    return f"Redirected {_calls(changed, patch)} to {function}{removed}"
 
 
 def _patched(scene: Scene) -> str | None:
