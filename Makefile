@@ -17,6 +17,7 @@ RELEASES ?=
 help:
 	@echo 'make test        run the tests, also those that need real torch'
 	@echo 'make test-seed   run the tests on the pair of the first bug report: torch 2.1.0 + transformers 4.45.1'
+	@echo 'make test-container  build examples/container as real images, run them, compare them'
 	@echo 'make test-compatibility  compare docs/compatibility.md with fresh runs (RELEASES=all or some; else a sample)'
 	@echo 'make test-fuzz           more than 100,000 hostile inputs, counted in docs/reliability.md (ARGS=... for another seed)'
 	@echo 'make compatibility       run every release anew and write docs/compatibility.md (RELEASES=... only these)'
@@ -55,6 +56,10 @@ test-seed: $(READY)
 .PHONY: test-races
 test-races: $(READY)
 	RACES_SECONDS=60 $(PY) -m pytest tests/races $(ARGS)
+
+.PHONY: test-container
+test-container: $(READY)
+	$(PY) -m pytest -m container tests/container $(ARGS)
 
 .PHONY: test-compatibility
 test-compatibility: $(READY)

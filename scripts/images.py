@@ -1,0 +1,200 @@
+"""Real images, built and run by podman: without a daemon, without a registry, as root on Debian.
+
+Three settings make it work where there is no systemd and cgroups are of both versions: limits that a container may
+have, runc as the runtime, no journal. The base image is Debian 12 with python3, made by mmdebstrap from the machine's
+own mirror.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tarfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch_env
+
+TOOLS = ("podman", "runc", "mmdebstrap")
+CONF = """\
+[containers]
+default_ulimits = ["nofile=1024:1024", "nproc=1000:1000"]
+[engine]
+runtime = "runc"
+events_logger = "none"
+"""
+PACKAGES = ("python3", "python3-venv", "dash", "coreutils")
+BASE = "localhost/base:1"
+BOOKWORM = "3.11"
+"""The Python of Debian 12."""
+PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """What one entry of a layer is."""
+
+    path: str
+    size: int
+    mode: int
+    mtime: int
+    owner: tuple[int, int]
+    is_folder: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """One layer as a registry would get it."""
+
+    size: int
+    """Of the compressed blob, in bytes."""
+    members: tuple[Member, ...]
+    files: dict[str, bytes]
+
+    def names(self) -> set[str]:
+        """The paths of all that is no folder."""
+        return {member.path for member in self.members if not member.is_folder}
+
+
+def install_tools() -> None:
+    """Installs what is missing. Exits with a clear word where that cannot be."""
+    missing, installer = [name for name in TOOLS if not shutil.which(name)], shutil.which("apt-get")
+    if not missing:
+        return
+    if os.geteuid() or not installer:
+        sys.exit(f"error: there is no {', '.join(missing)}\nhint: install that, or run this as root on Debian 12")
+    environ = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    for command in (["update"], ["install", "--yes", "--no-install-recommends", *missing]):
+        subprocess.run([installer, "-qq", *command], check=True, env=environ, stdout=sys.stderr)
+
+
+def base_archive() -> Path:
+    """A tar of Debian 12 with python3, made once for all checkouts."""
+    archive = torch_env.cache() / "images" / "bookworm-python3.tar"
+    if not archive.exists():
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        made = archive.with_suffix(f".{os.getpid()}")
+        words = ["--quiet", "--mode=root", "--variant=apt", f"--include={','.join(PACKAGES)}", "--format=tar"]
+        command = [shutil.which("mmdebstrap") or "mmdebstrap", *words, "bookworm", str(made)]
+        environ = os.environ | {"SOURCE_DATE_EPOCH": "0"}
+        subprocess.run(command, check=True, env=environ, stdout=sys.stderr)
+        made.rename(archive)
+    return archive
+
+
+def download(requirements: Sequence[str], folder: Path) -> None:
+    """Wheels for the base image's Python, with all that they need."""
+    platforms = [f"--platform={name}" for name in PLATFORMS]
+    python = ["--only-binary=:all:", "--implementation=cp", f"--python-version={BOOKWORM}", *platforms]
+    torch_env.call([*torch_env.pip(sys.executable), "download", *python, "-d", str(folder), *requirements])
+
+
+class Engine:
+    """podman with a store of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "containers.conf").write_text(CONF)
+        self.environ = os.environ | {"CONTAINERS_CONF": str(folder / "containers.conf")}
+
+    def podman(self, *words: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """One command. What it said, of both outputs together, is its `stdout`."""
+        stores = ["--root", str(self.folder / "store"), "--runroot", str(self.folder / "run")]
+        command = ["podman", *stores, "--storage-driver", "overlay", *map(str, words)]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL}
+        done = subprocess.run(command, env=self.environ, text=True, check=False, **pipes)  # type: ignore[call-overload]
+        if check and done.returncode:
+            raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}")
+        return done  # type: ignore[no-any-return]
+
+    def import_base(self) -> None:
+        """The image that all others are built on."""
+        context = self.folder / "base"
+        context.mkdir()
+        shutil.copyfile(base_archive(), context / "base.tar")
+        (context / "Containerfile").write_text("FROM scratch\nADD base.tar /\n")
+        self.podman("build", "--timestamp=0", "-t", BASE, context)
+        shutil.rmtree(context)
+
+    def build(
+        self,
+        context: Path,
+        tag: str,
+        *,
+        target: str | None = None,
+        timestamp: int | None = 0,
+        cached: bool = False,
+        arguments: Mapping[str, str] | None = None,
+        check: bool = True,
+    ) -> subprocess.CompletedProcess[str]:
+        """Builds an image, offline; with a `timestamp` no time in it is later."""
+        given = [f"--build-arg={name}={value}" for name, value in {"BASE": BASE, **(arguments or {})}.items()]
+        options = ["--pull=never", "--network=none", "--layers", *([] if cached else ["--no-cache"])]
+        options += [f"--timestamp={timestamp}"] if timestamp is not None else []
+        options += [f"--target={target}"] if target else []
+        return self.podman("build", *given, *options, "-t", tag, context, check=check)
+
+    def run(self, tag: str, *command: str, options: Sequence[str] = (), check: bool = True) -> str:
+        """What the command says in the image, on a read-only root and without a network."""
+        return self.podman(
+            "run", "--rm", "--pull=never", "--read-only", "--network=none", *options, tag, *command, check=check
+        ).stdout
+
+    def inspect(self, tag: str, template: str) -> str:
+        """One fact of an image."""
+        return self.podman("image", "inspect", "--format", template, tag).stdout.strip()
+
+    def layers(self, tag: str) -> list[Layer | None]:
+        """The blobs of an image from the lowest on; None in the place of those above 1 MB."""
+        archive = self.folder / "image.tar"
+        archive.unlink(missing_ok=True)
+        self.podman("push", "--quiet", tag, f"oci-archive:{archive}")
+        with tarfile.open(archive) as opened:
+            index = json.loads(_content(opened, "index.json"))
+            manifest = json.loads(_blob(opened, index["manifests"][0]["digest"]))
+            told = [(layer["digest"], layer["size"]) for layer in manifest["layers"]]
+            found = [_layer(_blob(opened, digest), size) if size < 10**6 else None for digest, size in told]
+        archive.unlink()
+        return found
+
+    def close(self) -> None:
+        """Removes every image and container."""
+        self.podman("rmi", "--all", "--force", check=False)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _content(opened: tarfile.TarFile, name: str) -> bytes:
+    found = opened.extractfile(name)
+    if found is None:
+        raise RuntimeError(f"{name} is no file")
+    return found.read()
+
+
+def _blob(opened: tarfile.TarFile, digest: str) -> bytes:
+    return _content(opened, f"blobs/sha256/{digest.removeprefix('sha256:')}")
+
+
+def _layer(data: bytes, size: int) -> Layer:
+    members, files = [], {}
+    with tarfile.open(fileobj=io.BytesIO(data)) as opened:
+        for entry in opened:
+            members.append(
+                Member(
+                    path=entry.name,
+                    size=entry.size,
+                    mode=stat.S_IMODE(entry.mode),
+                    mtime=int(entry.mtime),
+                    owner=(entry.uid, entry.gid),
+                    is_folder=entry.isdir(),
+                )
+            )
+            if entry.isfile() and not Path(entry.name).name.startswith(".wh."):
+                files[entry.name] = _content(opened, entry.name)
+    return Layer(size=size, members=tuple(members), files=files)

@@ -1,0 +1,202 @@
+"""examples/container, built, run and compared for real: offline, from wheels."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from images import Engine, Layer
+
+pytestmark = pytest.mark.container
+
+EXAMPLE = "localhost/example:1"
+USER = "--user=10001:10001"
+Step = Callable[..., tuple[int, str]]
+PYTHON = "/opt/app/bin/python"
+APPLY = f"apply --no-backup --python {PYTHON}"
+VERIFY = f"verify --static --python {PYTHON}"
+SITE = "opt/app/lib/python3.11/site-packages"
+SOURCE = f"{SITE}/transformers/pytorch_utils.py"
+BYTECODE = f"{SITE}/transformers/__pycache__/pytorch_utils.cpython-311.pyc"
+WHITE_OUT = BYTECODE.replace("__pycache__/", "__pycache__/.wh.")
+ENGINES_OWN = {"run", "dev", "proc", "sys", "etc"}
+"""Folders that the engine itself mounts something in."""
+RUNS = """
+import importlib.util, sys
+spec = importlib.util.find_spec("transformers.pytorch_utils")
+code = spec.loader.get_code(spec.name)  # what an import runs, be it from bytecode
+source = spec.loader.source_to_code(spec.loader.get_data(spec.origin), spec.origin)
+assert code == source, "stale"
+print("put another body" in open(spec.origin).read(), spec.origin)
+"""
+IMPORTED = """
+import sys, torch, transformers.pytorch_utils as module
+function = module.isin_mps_friendly
+source = compile(open(module.__file__).read(), module.__file__, "exec")
+(code,) = (one for one in source.co_consts if getattr(one, "co_name", "") == function.__name__)
+assert function.__code__ == code
+print("mps-patcher" in open(module.__file__).read(), function(torch.tensor([[1, 2], [3, 4]]), 3).tolist())
+"""
+
+
+def patched_layer(engine: Engine, tag: str, at: int = -1) -> Layer:
+    layer = engine.layers(tag)[at]
+    assert layer is not None, "it is larger than 1 MB"
+    return layer
+
+
+class TestTheExample:
+    """With real torch, as a user builds it."""
+
+    def test_the_build_patches_and_proves(self, example: tuple[Engine, str]) -> None:
+        assert "isin_mps_friendly: patched" in example[1]
+        assert "5 checks passed, on an emulated MPS device" in example[1]
+
+    def test_the_application_runs_as_an_ordinary_user_on_a_read_only_root(self, example: tuple[Engine, str]) -> None:
+        assert re.fullmatch(r"tokens: 5 6 7( \d+)+", example[0].run(EXAMPLE).strip())
+        assert example[0].inspect(EXAMPLE, "{{.Config.User}}") == "10001:10001"
+
+    def test_the_patched_code_is_what_is_imported(self, example: tuple[Engine, str]) -> None:
+        said = example[0].run(EXAMPLE, PYTHON, "-c", IMPORTED)
+        assert said.strip() == "True [[False, False], [True, False]]"
+
+    def test_the_tool_is_not_in_it(self, example: tuple[Engine, str]) -> None:
+        found = example[0].run(EXAMPLE, "find", "/", "-xdev", "-name", "*mps*patcher*", check=False)
+        assert [line for line in found.splitlines() if line.startswith("/") and "/proc/" not in line] == []
+        assert "libcst" not in example[0].run(EXAMPLE, PYTHON, "-m", "pip", "list")
+
+
+class TestOneLayer:
+    """What the step adds to an image."""
+
+    def test_it_holds_the_changed_file_and_little_else(self, step: Step, stages: Engine) -> None:
+        assert step(f"{APPLY} && /opt/mps-patcher/bin/mps-patcher {VERIFY}")[0] == 0
+        layer = patched_layer(stages, "localhost/step:1")
+        assert layer.names() == {SOURCE, WHITE_OUT}
+        folders = {member.path for member in layer.members if member.is_folder} - ENGINES_OWN
+        assert folders == {str(parent) for name in (SOURCE, BYTECODE) for parent in Path(name).parents} - {"."}
+        assert layer.size < 20_000
+        assert {(member.mtime, member.owner) for member in layer.members} == {(0, (0, 0))}
+        assert all(member.mode & 0o005 for member in layer.members if member.is_folder)
+        assert {member.mode for member in layer.members if member.path == SOURCE} == {0o644}
+
+    def test_it_is_dated_without_the_engines_help(self, step: Step, stages: Engine) -> None:
+        assert step(APPLY, timestamp=None)[0] == 0
+        layer = patched_layer(stages, "localhost/step:1")
+        times = {member.path: member.mtime for member in layer.members if member.path not in ENGINES_OWN}
+        del times[WHITE_OUT]  # the engine's
+        ours = {path for path in times if Path(SITE) in Path(path).parents}
+        assert {path: times[path] for path in ours} == dict.fromkeys(ours, 0)
+        assert len(ours) == 3
+
+    def test_with_a_back_up_it_can_be_taken_back_and_names_no_machine(self, step: Step, stages: Engine) -> None:
+        assert step(f"apply --python {PYTHON}")[0] == 0
+        layer = patched_layer(stages, "localhost/step:1")
+        ours = {name for name in layer.names() if "/mps-patcher/" in name}
+        assert len(ours) == 2
+        assert layer.names() == {SOURCE, WHITE_OUT, f"{SITE}/transformers-4.45.1.dist-info/RECORD", *ours}
+        (state,) = (data.decode() for name, data in layer.files.items() if name.endswith("state.json"))
+        assert set(re.findall(r'"mtime_ns": (\d+)', state)) == {"0"}
+        assert not re.search(r"opt/|root|tmp|20\d\d-\d\d", state)
+        code, said = step(f"revert --python {PYTHON}", on="localhost/step:1")
+        assert (code, "The file is again as before the patch" in said) == (0, True)
+
+    def test_a_second_apply_adds_nothing(self, step: Step, stages: Engine) -> None:
+        assert step(APPLY)[0] == 0
+        code, said = step(APPLY, on="localhost/step:1")
+        assert (code, "Already patched" in said) == (0, True)
+        layer = patched_layer(stages, "localhost/step:1")
+        assert layer.names() == set()
+
+    def test_an_ordinary_user_reads_and_imports_every_changed_file(self, step: Step, stages: Engine) -> None:
+        """With neither torch nor the tool in the image."""
+        step(f"apply --python {PYTHON}")
+        files = [f"/{name}" for name in patched_layer(stages, "localhost/step:1").files]
+        assert len(files) == 4
+        read = "import sys; print(sum(len(open(name, 'rb').read()) > 0 for name in sys.argv[1:]))"
+        assert stages.run("localhost/step:1", PYTHON, "-c", read, *files, options=[USER]).strip() == "4"
+        assert stages.run("localhost/step:1", PYTHON, "-c", RUNS, options=[USER]).strip().endswith(f"True /{SOURCE}")
+        for name in ("torch", "patcher"):
+            said = stages.run("localhost/step:1", PYTHON, "-c", f"import {name}", options=[USER], check=False)
+            assert f"No module named '{name}'" in said
+
+
+@pytest.mark.parametrize("mode", ["timestamp", "checked-hash", "unchecked-hash"])
+def test_bytecode_of_the_layers_below_never_runs(step: Step, stages: Engine, mode: str) -> None:
+    """With equal sizes or not: in an image every file is of the same second."""
+    compiled = f"RUN {PYTHON} -m compileall -q -f --invalidation-mode {mode} /{SOURCE}"
+    assert step(APPLY, compiled)[0] == 0
+    assert patched_layer(stages, "localhost/step:1").names() == {SOURCE, WHITE_OUT}
+    assert stages.run("localhost/step:1", PYTHON, "-c", RUNS, options=[USER]).strip().endswith(f"True /{SOURCE}")
+
+
+class TestTwoBuilds:
+    """The same from the same, whenever and wherever it is built."""
+
+    def test_they_are_the_same_image(self, engine: Engine, slim: Path, tmp_path: Path) -> None:
+        facts = []
+        for name in ("one", "another"):
+            folder = shutil.copytree(slim, tmp_path / name / "context")
+            tag = f"localhost/{name}:1"
+            engine.build(folder, tag, arguments={"VERIFY": "--static"})
+            facts.append([engine.inspect(tag, shown) for shown in ("{{.Id}}", "{{.Digest}}", "{{.RootFS.Layers}}")])
+            time.sleep(1.1)
+        assert facts[0] == facts[1]
+
+    def test_another_time_is_another_layer_of_the_same_source(self, step: Step, stages: Engine) -> None:
+        found = []
+        for epoch in (0, 1_000_000_000):
+            assert step(APPLY, epoch=epoch, timestamp=None)[0] == 0
+            layer = patched_layer(stages, "localhost/step:1")
+            assert {member.mtime for member in layer.members if member.path == SOURCE} == {epoch}
+            found.append(layer.files)
+        assert found[0] == found[1]
+
+
+class TestWhatStopsABuild:
+    """And what does not: by the exit codes of the contract."""
+
+    def test_no_transformers(self, step: Step) -> None:
+        code, said = step(APPLY, f"RUN {PYTHON} -m pip uninstall -q -y transformers")
+        assert code
+        assert "exit status 3" in said
+        assert "error: " in said
+
+    def test_an_unknown_body(self, step: Step) -> None:
+        edit = f"RUN sed -i 's/def isin_mps_friendly.*/&\\n    print(elements)/' /{SOURCE}"
+        code, said = step(APPLY, edit)
+        assert code
+        assert "exit status 1" in said
+        assert "error: " in said
+        assert "Traceback" not in said
+
+    def test_what_is_asked_for_is_not_patched(self, step: Step) -> None:
+        code, said = step(f"status --check --python {PYTHON}")
+        assert (code != 0, "exit status 4" in said) == (True, True)
+
+    def test_no_torch_to_verify_with(self, step: Step) -> None:
+        code, said = step(f"{APPLY} && /opt/mps-patcher/bin/mps-patcher verify --python {PYTHON}")
+        assert (code != 0, "exit status 3" in said) == (True, True)
+
+    def test_not_a_transformers_that_needs_nothing(
+        self, step: Step, stages: Engine, context: Callable[..., Path]
+    ) -> None:
+        stages.build(context("transformers==4.33.3"), "localhost/older:1", target="environment")
+        code, said = step(APPLY, on="localhost/older:1")
+        assert (code, "not needed" in said) == (0, True)
+        assert patched_layer(stages, "localhost/step:1").names() == set()
+
+    def test_a_read_only_root(self, stages: Engine) -> None:
+        mount = ["--mount=type=image,source=localhost/tool:1,destination=/tool"]
+        tool = ["/tool/opt/mps-patcher/bin/python", "-m", "patcher"]
+        done = stages.podman(
+            "run", "--rm", "--pull=never", "--read-only", "--network=none", *mount, "localhost/environment:1",
+            *tool, "apply", "--python", PYTHON, check=False,
+        )  # fmt: skip
+        assert done.returncode == 1
+        assert "the file system is read-only (EROFS)" in done.stdout
+        assert "Traceback" not in done.stdout
