@@ -18,6 +18,7 @@ help:
 	@echo 'make test        run the tests, also those that need real torch'
 	@echo 'make test-seed   run the tests on the pair of the first bug report: torch 2.1.0 + transformers 4.45.1'
 	@echo 'make test-container  build examples/container as real images, run them, compare them'
+	@echo 'make test-recipes  follow docs/environments.md with real pip, uv, poetry, make and pre-commit'
 	@echo 'make test-compatibility  compare docs/compatibility.md with fresh runs (RELEASES=all or some; else a sample)'
 	@echo 'make test-fuzz           more than 100,000 hostile inputs, counted in docs/reliability.md (ARGS=... for another seed)'
 	@echo 'make compatibility       run every release anew and write docs/compatibility.md (RELEASES=... only these)'
@@ -60,6 +61,10 @@ test-races: $(READY)
 .PHONY: test-container
 test-container: $(READY)
 	$(PY) -m pytest -m container tests/container $(ARGS)
+
+.PHONY: test-recipes
+test-recipes: $(READY)
+	$(PY) -m pytest -m recipes tests/recipes $(ARGS)
 
 .PHONY: test-compatibility
 test-compatibility: $(READY)
