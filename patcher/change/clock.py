@@ -21,5 +21,7 @@ def source_date_epoch(environ: Mapping[str, str]) -> int | None:
     if not text:
         return None
     if not re.fullmatch("[0-9]{1,10}", text) or int(text) > LATEST:
-        raise PatcherError("bad-epoch", f"{NAME} is {text!r}.", "Set it to seconds since 1970, or unset it.")
+        raise PatcherError(
+            "bad-epoch", f"{NAME} is {text!r}, no number of seconds.", "Count them since 1970, or unset it."
+        )
     return int(text) * 10**9

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from patcher.change import bytecode, clock, ledger, scan
@@ -73,6 +73,10 @@ class Place:
         """A time that we write down or give to a file: no later than SOURCE_DATE_EPOCH, where that is set."""
         epoch = self.dist_info.epoch
         return mtime_ns if epoch is None else min(mtime_ns, epoch)
+
+    def dated(self, image: Image) -> Image:
+        """The image with a time that is no later than that."""
+        return image if image.mtime_ns is None else replace(image, mtime_ns=self.no_later(image.mtime_ns))
 
     def full(self, path: PurePosixPath) -> Path:
         """The path of a file below site-packages, for people."""

@@ -66,7 +66,7 @@ def to_apply(place: Place, scene: Scene, asked: Asked, *, force: bool, backup: b
     wanted = kept if backup else Wanted(sources=sources, record=scene.record)
     # The back-up of the time before an edit that --force overrides may be the only copy
     overridden = [part for part in scene.parts if part.state is State.MODIFIED and not part.ours]
-    keep = _copies((part.path, part.backup) for part in overridden if part.backup)
+    keep = _copies(place, ((part.path, part.backup) for part in overridden if part.backup))
     return Plan(
         wanted=wanted, note=told.applied(scene, [place.full(path) for path, _ in keep], backup=backup), keep=keep
     )
@@ -89,7 +89,7 @@ def to_revert(place: Place, scene: Scene, *, force: bool) -> Plan:
     if edited and not force:
         raise _edited(place, edited[0], "revert --force puts the original back; it keeps a copy of the edited file.")
     wanted = standing(place, scene, tuple((part.path, _original(place, part)) for part in ours), [])
-    keep = _copies((part.path, part.source) for part in edited)
+    keep = _copies(place, ((part.path, part.source) for part in edited))
     return Plan(wanted=wanted, note=told.reverted(len(ours), [place.full(path) for path, _ in keep]), keep=keep)
 
 
@@ -188,9 +188,9 @@ def _tamed(mode: int, now: Image, backup: Image) -> int:
     return mode & (0o7000 & now.mode | 0o711 | backup.mode)
 
 
-def _copies(images: Iterable[tuple[PurePosixPath, Image]]) -> tuple[tuple[PurePosixPath, Image], ...]:
+def _copies(place: Place, images: Iterable[tuple[PurePosixPath, Image]]) -> tuple[tuple[PurePosixPath, Image], ...]:
     """The images under names beside the files that no import and no installer takes for its own; never set-uid."""
-    kept = ((path, replace(image, link=None, mode=image.mode & 0o777)) for path, image in images)
+    kept = ((path, replace(place.dated(image), link=None, mode=image.mode & 0o777)) for path, image in images)
     return tuple((path.with_name(f"{path.name}{KEPT}{digest(image.data)[:12]}"), image) for path, image in kept)
 
 

@@ -62,8 +62,7 @@ def _backups(
     for entry in entries:
         part = parts.get(PurePosixPath(entry.path))
         if part and part.sha == entry.before and PurePosixPath(entry.path) in sources:
-            when = None if part.source.mtime_ns is None else place.no_later(part.source.mtime_ns)
-            found[entry.backup] = replace(part.source, link=None, mode=part.source.mode & 0o777, mtime_ns=when)
+            found[entry.backup] = replace(place.dated(part.source), link=None, mode=part.source.mode & 0o777)
         elif entry.backup in held:
             found[entry.backup] = held[entry.backup]
     return found

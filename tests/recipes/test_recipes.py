@@ -140,6 +140,30 @@ def test_the_words_of_an_installer_patch_and_patch_again(
     project.succeed(check)
 
 
+def test_the_words_of_conda_but_for_its_own(project: Project) -> None:
+    """An environment with an interpreter and a library of its own, no pyvenv.cfg, and a conda-meta."""
+    prefix = project.folder / "conda"
+    library, heavy = f"lib/python{sys.version_info[0]}.{sys.version_info[1]}", ("test", "site-packages", "__pycache__")
+    shutil.copytree(Path(sys.base_prefix, library), prefix / library, ignore=shutil.ignore_patterns(*heavy, "*.a"))
+    (prefix / "conda-meta").mkdir()
+    (prefix / "conda-meta" / "history").touch()
+    (prefix / "bin").mkdir()
+    shutil.copy(Path(sys.executable).resolve(), prefix / "bin" / "python")
+    install = '"$CONDA_PREFIX/bin/python" -m pip install -q --no-deps --force-reinstall transformers==4.45.1'
+    project.environ["CONDA_PREFIX"] = str(prefix)
+    project.succeed(f'"$CONDA_PREFIX/bin/python" -m ensurepip && {install}')
+    (block,) = blocks("conda")
+    update, apply = block.splitlines()
+    assert update.startswith("conda env update")
+    python = '"$CONDA_PREFIX/bin/python"'
+    for _ in range(2):
+        assert "isin_mps_friendly: patched" in project.succeed(apply)
+        assert b"mps-patcher" in project.source(python)
+        project.succeed("mps-patcher status --check")  # CONDA_PREFIX is enough
+        project.succeed(install)
+        assert project.run("mps-patcher status --check")[0] == 4
+
+
 def test_the_words_of_the_makefile(project: Project) -> None:
     project.environ["PIP_NO_DEPS"] = "1"
     (makefile,) = blocks("make", "make")
