@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from images import Engine, Layer
+from images import BASE, Engine, Layer
 
 pytestmark = pytest.mark.container
 
@@ -123,6 +123,15 @@ class TestOneLayer:
         for name in ("torch", "patcher"):
             said = stages.run("localhost/step:1", PYTHON, "-c", f"import {name}", options=[USER], check=False)
             assert f"No module named '{name}'" in said
+
+
+def test_a_copy_of_the_patched_environment_runs_on_the_bare_base(step: Step, stages: Engine, tmp_path: Path) -> None:
+    assert step(f"apply --python {PYTHON}")[0] == 0
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    (folder / "Containerfile").write_text(f"FROM {BASE}\nCOPY --from=localhost/step:1 /opt/app /opt/app\n")
+    stages.build(folder, "localhost/copy:1")
+    assert stages.run("localhost/copy:1", PYTHON, "-c", RUNS, options=[USER]).strip().endswith(f"True /{SOURCE}")
 
 
 @pytest.mark.parametrize("mode", ["timestamp", "checked-hash", "unchecked-hash"])
