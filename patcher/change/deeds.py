@@ -65,21 +65,32 @@ class Deeds:
                 self._goes(deed.scene.patch, judge(now, self.place), why)
 
     def take_back(self, refused: Patch, brought: Collection[Patch]) -> None:
-        """Undoes what of `brought`, which was not there before, came along for a patch that then was refused."""
+        """Undoes `brought`, which was not there before and came along for a patch that then was refused."""
         for other in brought:
             result = self.results.get(other.name)
             if result is None or not result.changed:
                 continue
             try:
                 scene = read(self.place, other)
-                if {entry.brought_by for entry in scene.entries} == {refused.name}:
-                    plan = to_revert(self.place, scene, force=False)
-                    now = carry(self.place, scene, plan.wanted or cleared(self.place, scene))
+                if wanted := self._without(refused, scene):
+                    now = carry(self.place, scene, wanted)
                     self.done = [deed for deed in self.done if deed.scene.patch != other]
                     why = f"since {refused.name}, which needs it, could not be applied"
                     self._goes(other, judge(now, self.place), why)
             except PatcherError as error:
                 self.results[other.name] = replace(result, error=error)
+
+    def _without(self, refused: Patch, scene: Scene) -> Wanted | None:
+        """The target without what came along for `refused`; None where the ledger knows of somebody else's wish."""
+        if scene.entries:
+            if {entry.brought_by for entry in scene.entries} != {refused.name}:
+                return None
+            return to_revert(self.place, scene, force=False).wanted or cleared(self.place, scene)
+        deed = next((deed for deed in self.done if deed.scene.patch == scene.patch), None)
+        if deed is None:
+            return None
+        _require_untouched(self.place, deed.after, scene)
+        return replace(_former(deed.scene, scene), ours=tuple(scene.ours.items()))
 
     def _goes(self, patch: Patch, state: State, why: str) -> None:
         result = self.results[patch.name]

@@ -66,17 +66,19 @@ def apply(
 
     def work(place: Place) -> list[Result]:
         every = survey(place, catalogue or patches)
-        new = {one.patch for one in every if not one.applied}
+        new, sakes = {one.patch for one in every if not one.applied}, dict[Patch, str | None]()
         with Deeds(place=place) as deeds:
             for one in every:
                 asked = _asked(one, patches, named=named)
+                sakes[one.patch] = asked.brought_by
                 if one.patch not in patches and not asked.wanted:
                     continue
                 plan = partial(to_apply, asked=asked, force=force, backup=backup)
                 lacking = _lacking(one, deeds.results) if asked.wanted else None
                 deeds.results[one.patch.name] = lacking or _change(deeds, one, plan, dry_run=dry_run, diff=diff)
                 if deeds.results[one.patch.name].error:
-                    deeds.take_back(one.patch, new.intersection(one.patch.requires))
+                    brought = [other for other in one.patch.requires if sakes.get(other) == one.patch.name]
+                    deeds.take_back(one.patch, new.intersection(brought))
         return list(deeds.results.values())
 
     return _each(targets, patches, work, alone=not dry_run, patience=patience)

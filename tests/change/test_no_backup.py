@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from patcher.change import plan
 from patcher.model import State
 from patches import CATALOGUE
 
@@ -75,6 +77,42 @@ def test_of_several_files_too(several: Any) -> None:
     assert [result.changed for result in several.each("apply", named=False, backup=False)] == [False, False]
 
 
+@pytest.mark.parametrize("named", [False, True])
+def test_what_came_along_for_what_is_refused_goes_again(several: Any, named: bool) -> None:
+    caller = several.target.site_packages / "transformers/generation/utils.py"
+    caller.write_text(f"{caller.read_text()}\nisin = torch.isin\n")
+    before = several.snapshot()
+    asked = {"patches": CATALOGUE[1:], "catalogue": CATALOGUE} if named else {}
+    isin, direct = several.each("apply", named=named, backup=False, **asked)
+    assert (isin.error, isin.changed, direct.error.code) == (None, False, "unknown-call")
+    assert "Put back as it was" in isin.note
+    assert several.snapshot() == before
+
+
+def test_what_was_asked_for_by_itself_stays_without_the_other(several: Any) -> None:
+    caller = several.target.site_packages / "transformers/generation/utils.py"
+    caller.write_text(f"{caller.read_text()}\nisin = torch.isin\n")
+    isin, direct = several.each("apply", named=True, backup=False)
+    assert (isin.error, isin.state, direct.error.code) == (None, State.PATCHED, "unknown-call")
+
+
+def test_what_was_edited_in_the_midst_is_not_put_back(several: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    caller = several.target.site_packages / "transformers/generation/utils.py"
+    caller.write_text(f"{caller.read_text()}\nisin = torch.isin\n")
+    real = plan.to_apply
+
+    def planned(place: Any, scene: Any, **options: Any) -> Any:
+        if scene.patch == CATALOGUE[1]:
+            with several.source.open("ab") as file:
+                file.write(b"# edited\n")
+        return real(place, scene, **options)
+
+    monkeypatch.setattr("patcher.change.operations.to_apply", planned)
+    isin, direct = several.each("apply", named=False, backup=False)
+    assert (isin.error.code, direct.error.code) == ("target-changed", "unknown-call")
+    assert several.source.read_bytes().endswith(b"# edited\n")
+
+
 def test_a_back_up_that_is_there_is_kept_and_goes_on(several: Any) -> None:
     before = several.snapshot()
     several.each("apply", patches=CATALOGUE[:1], named=True)
@@ -106,3 +144,25 @@ def test_every_cut_is_repaired_by_the_next_apply(several: Any, cut_at: Callable[
         for path, file in sources.items():
             file.write_bytes(bytes_before[path])
     assert points > 10
+
+
+def test_every_fault_leaves_all_files_as_they_were(several: Any, failing_at: Callable[..., Any], fault: int) -> None:
+    """Without a ledger what was is known to the process alone."""
+    before = several.snapshot()
+    sources = {path: several.target.site_packages / path for path in before if path.endswith(".py")}
+    kept = {file: (file.read_bytes(), file.stat().st_mtime_ns) for file in sources.values()}
+    points = refused = 0
+    while True:
+        with failing_at(points + 1, fault) as calls:
+            results = several.each("apply", named=False, backup=False)
+        if len(calls) <= points:
+            break
+        points += 1
+        if any(result.error for result in results):
+            refused += 1
+            assert several.snapshot() == before, (points, calls[-1], results)
+        for file, (data, when) in kept.items():
+            if file.read_bytes() != data:
+                file.write_bytes(data)
+            os.utime(file, ns=(when, when))
+    assert refused > 10
