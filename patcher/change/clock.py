@@ -17,7 +17,7 @@ def source_date_epoch(environ: Mapping[str, str]) -> int | None:
 
     Raises PatcherError: `bad-epoch` where the variable is no number of seconds, as the specification asks for.
     """
-    text = environ.get(NAME, "")
+    text = environ.get(NAME)
     if not text:
         return None
     if not re.fullmatch("[0-9]{1,10}", text) or int(text) > LATEST:

@@ -35,6 +35,12 @@ def test_a_file_of_ours_has_the_rights_of_the_patched_one_but_for_those_to_run_a
     assert (it.ours / "state.json").stat().st_mtime != LONG_AGO
 
 
+def test_a_back_up_has_the_time_of_the_file_that_it_holds(it: Any) -> None:
+    assert it.apply().error is None
+    (backup,) = it.ours.glob("*.orig")
+    assert backup.stat().st_mtime == LONG_AGO
+
+
 def test_a_state_file_has_another_time_when_it_has_another_content(env: Callable[..., Any]) -> None:
     it, state = replace(env("4.44.2", torch="2.3.1"), patches=CATALOGUE), "state.json"
     it.each("apply", patches=CATALOGUE[:1], named=True)
