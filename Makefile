@@ -58,6 +58,11 @@ test-seed: $(READY)
 test-races: $(READY)
 	RACES_SECONDS=60 $(PY) -m pytest tests/races $(ARGS)
 
+# Whether test-container can run at all.
+.PHONY: can-container
+can-container: $(READY)
+	@$(PY) scripts/images.py
+
 .PHONY: test-container
 test-container: $(READY)
 	$(PY) -m pytest -m container tests/container $(ARGS)

@@ -3,6 +3,8 @@
 Three settings make it work where there is no systemd and cgroups are of both versions: limits that a container may
 have, runc as the runtime, no journal. The base image is Debian 12 with python3, made by mmdebstrap from the machine's
 own mirror.
+
+    python scripts/images.py    installs what is missing, and builds and runs an image: whether that can be done here
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import stat
 import subprocess
 import sys
 import tarfile
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,6 +173,22 @@ class Engine:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def main() -> int:
+    """Exit code 0 where images can be built and run, else 1, and why not."""
+    install_tools()
+    with tempfile.TemporaryDirectory() as folder:
+        engine = Engine(Path(folder) / "podman")
+        try:
+            engine.import_base()
+            engine.run(BASE, "true")
+        except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
+            print(f"error: no image can be built or run here: {error}", file=sys.stderr)
+            return 1
+        finally:
+            engine.close()
+    return 0
+
+
 def _content(opened: tarfile.TarFile, name: str) -> bytes:
     found = opened.extractfile(name)
     if found is None:
@@ -198,3 +217,7 @@ def _layer(data: bytes, size: int) -> Layer:
             if entry.isfile() and not Path(entry.name).name.startswith(".wh."):
                 files[entry.name] = _content(opened, entry.name)
     return Layer(size=size, members=tuple(members), files=files)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
