@@ -44,7 +44,6 @@ class Member:
     """What one entry of a layer is."""
 
     path: str
-    size: int
     mode: int
     mtime: int
     owner: tuple[int, int]
@@ -175,17 +174,18 @@ class Engine:
 
 def main() -> int:
     """Exit code 0 where images can be built and run, else 1, and why not."""
-    install_tools()
-    with tempfile.TemporaryDirectory() as folder:
-        engine = Engine(Path(folder) / "podman")
-        try:
-            engine.import_base()
-            engine.run(BASE, "true")
-        except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
-            print(f"error: no image can be built or run here: {error}", file=sys.stderr)
-            return 1
-        finally:
-            engine.close()
+    try:
+        install_tools()
+        with tempfile.TemporaryDirectory() as folder:
+            engine = Engine(Path(folder) / "podman")
+            try:
+                engine.import_base()
+                engine.run(BASE, "true")
+            finally:
+                engine.close()
+    except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
+        print(f"error: no image can be built or run here: {error}", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -207,7 +207,6 @@ def _layer(data: bytes, size: int) -> Layer:
             members.append(
                 Member(
                     path=entry.name,
-                    size=entry.size,
                     mode=stat.S_IMODE(entry.mode),
                     mtime=int(entry.mtime),
                     owner=(entry.uid, entry.gid),

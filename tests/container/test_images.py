@@ -26,7 +26,7 @@ WHITE_OUT = BYTECODE.replace("__pycache__/", "__pycache__/.wh.")
 ENGINES_OWN = {"run", "dev", "proc", "sys", "etc"}
 """Folders that the engine itself mounts something in."""
 RUNS = """
-import importlib.util, sys
+import importlib.util
 spec = importlib.util.find_spec("transformers.pytorch_utils")
 code = spec.loader.get_code(spec.name)  # what an import runs, be it from bytecode
 source = spec.loader.source_to_code(spec.loader.get_data(spec.origin), spec.origin)
@@ -34,7 +34,7 @@ assert code == source, "stale"
 print("put another body" in open(spec.origin).read(), spec.origin)
 """
 IMPORTED = """
-import sys, torch, transformers.pytorch_utils as module
+import torch, transformers.pytorch_utils as module
 function = module.isin_mps_friendly
 source = compile(open(module.__file__).read(), module.__file__, "exec")
 (code,) = (one for one in source.co_consts if getattr(one, "co_name", "") == function.__name__)
@@ -43,8 +43,8 @@ print("mps-patcher" in open(module.__file__).read(), function(torch.tensor([[1, 
 """
 
 
-def patched_layer(engine: Engine, tag: str, at: int = -1) -> Layer:
-    layer = engine.layers(tag)[at]
+def patched_layer(engine: Engine, tag: str) -> Layer:
+    layer = engine.layers(tag)[-1]
     assert layer is not None, "it is larger than 1 MB"
     return layer
 
@@ -136,7 +136,7 @@ def test_a_copy_of_the_patched_environment_runs_on_the_bare_base(step: Step, sta
 
 @pytest.mark.parametrize("mode", ["timestamp", "checked-hash", "unchecked-hash"])
 def test_bytecode_of_the_layers_below_never_runs(step: Step, stages: Engine, mode: str) -> None:
-    """With equal sizes or not: in an image every file is of the same second."""
+    """Every file of an image is of the same second, and an unchecked-hash .pyc runs whatever the source says."""
     compiled = f"RUN {PYTHON} -m compileall -q -f --invalidation-mode {mode} /{SOURCE}"
     assert step(APPLY, compiled)[0] == 0
     assert patched_layer(stages, "localhost/step:1").names() == {SOURCE, WHITE_OUT}
