@@ -28,7 +28,6 @@ help:
 	@echo 'make benchmark   how long the commands take, beside python -c pass'
 	@echo 'make lint        ruff and mypy'
 	@echo 'make coverage    run the tests of .venv and show the branches that they miss'
-	@echo 'make mutants     break the code in small places and see whether the tests tell (ONLY=... these files or folders)'
 	@echo 'make clean       remove .venv and what the tools left'
 	@echo
 	@echo 'PYTHON=...       the Python (3.10 or newer) to set up with; now: $(PYTHON)'
@@ -107,10 +106,6 @@ lint: $(READY)
 .PHONY: coverage
 coverage: $(READY)
 	$(PY) -m pytest --cov --cov-report=term-missing $(ARGS)
-
-.PHONY: mutants
-mutants: $(READY)
-	@$(PY) scripts/mutants.py $(ONLY)
 
 .PHONY: clean
 clean:
