@@ -55,7 +55,7 @@ test-seed: $(READY)
 
 .PHONY: test-races
 test-races: $(READY)
-	RACES_SECONDS=60 $(PY) -m pytest tests/races $(ARGS)
+	RACES_SECONDS=60 $(PY) -m pytest tests/robustness/races $(ARGS)
 
 # Whether test-container can run at all.
 .PHONY: can-container
@@ -64,11 +64,11 @@ can-container: $(READY)
 
 .PHONY: test-container
 test-container: $(READY)
-	$(PY) -m pytest -m container tests/container $(ARGS)
+	$(PY) -m pytest -m container tests/integration/container $(ARGS)
 
 .PHONY: test-recipes
 test-recipes: $(READY)
-	$(PY) -m pytest -m recipes tests/recipes $(ARGS)
+	$(PY) -m pytest -m recipes tests/integration/recipes $(ARGS)
 
 .PHONY: test-compatibility
 test-compatibility: $(READY)
@@ -81,7 +81,7 @@ test-faults: $(READY)
 
 .PHONY: test-fuzz
 test-fuzz: $(READY)
-	@PYTHONPATH=tests/fuzz $(PY) scripts/fuzz.py $(ARGS)
+	@PYTHONPATH=tests/robustness/fuzz $(PY) scripts/fuzz.py $(ARGS)
 
 .PHONY: compatibility
 compatibility: $(READY)

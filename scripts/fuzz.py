@@ -1,10 +1,10 @@
 """The slow lane of fuzzing: more than 100,000 odd, damaged and hostile inputs, counted one by one.
 
-    PYTHONPATH=tests/fuzz python scripts/fuzz.py [--seed N] [--share 0.01] [--seconds 45]
+    PYTHONPATH=tests/robustness/fuzz python scripts/fuzz.py [--seed N] [--share 0.01] [--seconds 45]
 
 hypothesis makes inputs of a known shape, atheris follows what bytes reach in the code, and some files of 1 MB are
 built by hand. A whole run without a defect writes its counts into docs/reliability.md; a share of one writes nothing.
-What goes wrong is put into tests/fuzz/corpus, where `make test` tries it again.
+What goes wrong is put into tests/robustness/fuzz/corpus, where `make test` tries it again.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from torch_env import cache, call, pip, version, wheel
 from patcher.change import ledger, operations
 
 ROOT = Path(__file__).resolve().parents[1]
-CORPUS = ROOT / "tests" / "fuzz" / "corpus"
+CORPUS = ROOT / "tests" / "robustness" / "fuzz" / "corpus"
 ATHERIS = "atheris==3.0.0"
 LEAST = 100_000
 CHUNK = 500
@@ -188,7 +188,10 @@ def real_state(folder: Path) -> bytes:
 
 def by_atheris(python: Path, seconds: float, number_of_seed: int, folder: Path) -> Counts:
     """All targets side by side. Raises CalledProcessError where one goes wrong."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests" / "fuzz")])}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests" / "robustness" / "fuzz")]),
+    }
     running = {}
     for target in GUIDED:
         seeds(target, folder / target)

@@ -27,7 +27,7 @@ from patcher.change import operations
 from patcher.locate.targets import Options, find
 from patches import CATALOGUE
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PROCESSES = 16
 LOCK_TIMEOUT = 120
 """Seconds: more than the sixteen need one after the other, on a machine that has other work too."""

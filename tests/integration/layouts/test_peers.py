@@ -320,9 +320,9 @@ def test_the_state_is_that_of_the_file(tool: Any, site: Path) -> None:
 def test_the_table_above_names_what_there_is() -> None:
     """Each test that the table names exists."""
     here = Path(__file__)
-    text = "\n".join(path.read_text("utf-8") for path in here.parents[1].rglob("test_*.py"))
+    text = "\n".join(path.read_text("utf-8") for path in here.parents[2].rglob("test_*.py"))
     named = set(re.findall(r"`(test_\w+)(?:\.\.\.)?`", __doc__ or ""))
     assert len(named) > 10
     assert [name for name in named if f"def {name}" not in text] == []
-    assert (here.parents[2] / "benchmarks" / "startup.py").exists()
+    assert (here.parents[3] / "benchmarks" / "startup.py").exists()
     assert {patch.name for patch in CATALOGUE} == {"isin_mps_friendly", "direct_isin"}

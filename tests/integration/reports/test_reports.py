@@ -20,8 +20,8 @@ import pytest
 from torch_env import throwaway
 
 import patcher
-from tests.reports.scenario import Scenario
-from tests.reports.scenarios import SCENARIOS
+from tests.integration.reports.scenario import Scenario
+from tests.integration.reports.scenarios import SCENARIOS
 
 ROOT = Path(patcher.__file__).resolve().parent.parent
 REPLAYS = [

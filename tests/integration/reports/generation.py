@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.reports.scenario import BOTH, NO_KERNEL, NO_MASK, OLD_MACOS, OTHER_DTYPE, Scenario
+from tests.integration.reports.scenario import BOTH, NO_KERNEL, NO_MASK, OLD_MACOS, OTHER_DTYPE, Scenario
 
 REPORTS = (
     Scenario(

@@ -15,7 +15,7 @@ import pytest
 
 pytestmark = pytest.mark.recipes
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "environments.md").read_text("utf-8")
 TOOLS = ("poetry>=2", "pre-commit>=4", "uv>=0.5")
 PROJECT = """\

@@ -26,7 +26,7 @@ from patcher.locate.targets import Options, find
 from patcher.model import Result
 from patches import CATALOGUE
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 FEW = (
     "transformers/__init__.py",
     "transformers/generation/__init__.py",

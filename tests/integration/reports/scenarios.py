@@ -5,6 +5,6 @@ What the reports say was read in their threads; a release that a thread does not
 
 from __future__ import annotations
 
-from tests.reports import generation, membership
+from tests.integration.reports import generation, membership
 
 SCENARIOS = (*generation.REPORTS, *membership.REPORTS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.reports.scenario import NO_IMPORT, NO_KERNEL, NO_SCALAR, OTHER_DTYPE, Scenario
+from tests.integration.reports.scenario import NO_IMPORT, NO_KERNEL, NO_SCALAR, OTHER_DTYPE, Scenario
 
 REPORTS = (
     Scenario(

@@ -12,7 +12,7 @@ import pytest
 import torch_env
 from images import Engine
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "examples" / "container"
 ENVIRONMENT, TOOL = "localhost/environment:1", "localhost/tool:1"
 

@@ -156,7 +156,7 @@ def told(root: Path, given: Given) -> str:
         options = ["--site-packages", str(target.site_packages)]
         options += ["--force"] if given.force and command != "status" else []
         arguments = [sys.executable, "-m", "patcher", command, *options]
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
         done = subprocess.run(arguments, capture_output=True, env=environment, check=False, timeout=300)
         said = done.stdout + done.stderr
         assert done.returncode in (0, 1, 2, 3, 4), (done.returncode, said)
