@@ -46,12 +46,12 @@ $(READY): pyproject.toml
 .PHONY: test
 test: $(READY)
 	$(PY) -m pytest -n auto $(ARGS)
-	@torch=$$($(PY) scripts/torch_env.py current) && set -x && "$$torch" -m pytest tests/torch $(ARGS)
+	@torch=$$($(PY) tests/support/torch_env.py current) && set -x && "$$torch" -m pytest tests/torch $(ARGS)
 
 .PHONY: test-seed
 test-seed: $(READY)
 	$(PY) -m pytest -m seed $(ARGS)
-	@torch=$$($(PY) scripts/torch_env.py seed) && set -x && "$$torch" -m pytest tests/torch $(ARGS)
+	@torch=$$($(PY) tests/support/torch_env.py seed) && set -x && "$$torch" -m pytest tests/torch $(ARGS)
 
 .PHONY: test-races
 test-races: $(READY)
@@ -60,7 +60,7 @@ test-races: $(READY)
 # Whether test-container can run at all.
 .PHONY: can-container
 can-container: $(READY)
-	@$(PY) scripts/images.py
+	@$(PY) tests/support/images.py
 
 .PHONY: test-container
 test-container: $(READY)
@@ -77,11 +77,10 @@ test-compatibility: $(READY)
 .PHONY: test-faults
 test-faults: $(READY)
 	$(PY) scripts/faults.py
-	$(PY) scripts/power.py
 
 .PHONY: test-fuzz
 test-fuzz: $(READY)
-	@PYTHONPATH=tests/robustness/fuzz $(PY) scripts/fuzz.py $(ARGS)
+	@$(PY) scripts/fuzz.py $(ARGS)
 
 .PHONY: compatibility
 compatibility: $(READY)
@@ -100,7 +99,7 @@ lint: $(READY)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy patcher scripts benchmarks tests --exclude '^(patcher/selftest|tests/torch)/'
-	@torch=$$($(PY) scripts/torch_env.py current) && set -x && \
+	@torch=$$($(PY) tests/support/torch_env.py current) && set -x && \
 	$(PY) -m mypy --python-executable "$$torch" --cache-dir .mypy_cache/torch patcher/selftest patches $(wildcard tests/torch/*.py)
 
 .PHONY: coverage

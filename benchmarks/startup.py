@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import median
 from zipfile import ZipFile
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
 from torch_env import wheel
 

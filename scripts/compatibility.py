@@ -25,6 +25,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from zipfile import ZipFile
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
+
 from torch_env import throwaway, wheel
 
 from patcher.edits import find
@@ -34,7 +36,7 @@ from patches import CATALOGUE
 ROOT = Path(__file__).resolve().parent.parent
 TABLE = ROOT / "docs" / "compatibility.md"
 RESULTS = ROOT / "docs" / "compatibility.json"
-GUEST = ROOT / "scripts" / "compatibility_guest.py"
+GUEST = ROOT / "tests" / "support" / "compatibility_guest.py"
 
 RULES = ("2.1,13", "2.3,14", "2.6,13", "2.7,14", "2.8,13", "2.9,14")
 """torch,macOS."""

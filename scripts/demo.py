@@ -12,6 +12,8 @@ from hashlib import sha256
 from pathlib import Path
 from zipfile import ZipFile
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
+
 from torch_env import throwaway, wheel
 
 PATCHED = "transformers/pytorch_utils.py"

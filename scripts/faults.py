@@ -1,133 +1,31 @@
-"""Kills and failures at every system call with which `apply` and `revert` change anything, one run a call.
+"""Kills and failures at every system call of `apply` and `revert`, then losses of power: all on whole releases.
 
-    python scripts/faults.py                every call, on whole releases; writes docs/reliability.md
-    python scripts/faults.py --every 7      only every seventh, and writes nothing
-
-First the calls of a real process are recorded. Then, for each of them, a fresh process is killed in its place (and, in
-the place of a write, when half of it is done); and forks of a process that has read the files before, which make the
-very same calls, have it fail with each errno, once or from there on for good. After each, every file of the target has
-to be whole, the state a true one, and the next `apply` or `revert` has to leave nothing of it behind.
+python scripts/faults.py                everything; writes docs/reliability.md
+python scripts/faults.py --every 7      every seventh kill and failure, no loss of power; writes nothing
 """
 
 from __future__ import annotations
 
 import argparse
-import errno
-import json
 import os
-import signal
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
-from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
+
+import faults
+import power_loss
 import reliability
-from ground import RELEASES, VERBS, Ground, Lost, recorded, repaired, same, stand, unpacked, whole
-from syscalls import Call, Decision, Ending, Half, Kill, available
-
-ERRNOS = (errno.ENOSPC, errno.EIO, errno.EACCES, errno.EROFS)
-LASTING = (errno.ENOSPC, errno.EROFS)
-"""What does not go away by itself: the way back is barred too."""
-TAKING_SPACE = ("openat", "write", "mkdirat", "symlinkat")
-"""What goes on failing on a full disk, where names can still be removed and exchanged."""
+from fault_target import RELEASES, VERBS, unpack_release
+from syscalls import available
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
-    """One run: what befalls which call."""
-
-    number: int
-    """Of the call, from 0."""
-    call: Call
-    decision: Decision
-    lasting: bool = False
-    """Whether all later calls fail too."""
-
-    def __str__(self) -> str:
-        what = errno.errorcode[self.decision] if isinstance(self.decision, int) else type(self.decision).__name__
-        return f"{what}{' for good' if self.lasting else ''} at call {self.number}, {self.call.name} {self.call.path}"
-
-    def judge(self, number: int, call: Call) -> Decision:
-        """The decision about one call."""
-        mine = (self.call.name, self.call.path, self.call.to)
-        if number == self.number and (call.name, call.path, call.to) != mine:
-            raise Lost(f"{self}: it was {call.name} {call.path} this time")
-        lasts = self.lasting and number > self.number
-        lasts = lasts and (self.decision != errno.ENOSPC or call.name in TAKING_SPACE)
-        return self.decision if number == self.number or lasts else None
-
-
-def points(calls: Sequence[Call]) -> Iterator[Point]:
-    """Every run that there is to make."""
-    for number, call in enumerate(calls):
-        at = partial(Point, number=number, call=call)
-        yield at(decision=Kill())
-        if call.data:
-            yield at(decision=Half())
-        for one in ERRNOS:
-            yield at(decision=one)
-        for one in LASTING:
-            yield at(decision=one, lasting=True)
-
-
-def tried(ground: Ground, verb: str, point: Point) -> str:
-    """Makes one run and all that is to be seen after it; returns what befell it. Raises Lost."""
-    stand(ground, verb)
-    before = ground.snapshot()
-    cut = isinstance(point.decision, Kill)
-    ending = (ground.cold if cut else ground.warm)(verb, point.judge)
-    if len(ending.calls) <= point.number:
-        raise Lost(f"{point}: it was not reached")
-    if cut:
-        if ending.status != -signal.SIGKILL or len(ending.calls) != point.number + 1:
-            raise Lost(f"{point}: it ended with {ending.status} after {len(ending.calls)} calls")
-    else:
-        refused(ending, point, verb)
-    if not cut and not point.lasting:
-        same(ground.snapshot(), before, f"{verb}: {point}")
-        ground.clean = "apply" if verb == "revert" else "revert"
-        return "failed"
-    whole(ground, f"{verb}: {point}")
-    repaired(ground, f"{verb}: {point}", apply_first=verb == "apply" or point.number % 2 == 0)
-    return "killed" if cut else "failed for good"
-
-
-def refused(ending: Ending, point: Point, verb: str) -> None:
-    """A failure is told in a line of cause and one of what to do, and by the exit code; and that nothing changed."""
-    if ending.status != 1 or ending.err or not (failures := errors(ending)):
-        raise Lost(f"{point}: it ended with {ending.status}: {ending.out}{ending.err}")
-    for error in failures:
-        if not all(error[part] and "\n" not in error[part] for part in ("code", "message", "hint")):
-            raise Lost(f"{point}: {error}")
-    told = {(result["changed"], result["state"]) for result in json.loads(ending.out)["results"]}
-    if not point.lasting and not told <= {(False, "unpatched" if verb == "apply" else "patched")}:
-        raise Lost(f"{point}: it says {told}")
-
-
-def errors(ending: Ending) -> list[dict[str, str]]:
-    """The errors in a JSON document."""
-    return [result["error"] for result in json.loads(ending.out)["results"] if result["error"]]
-
-
-def share(patch: str, verb: str, every: int, part: int, parts: int) -> tuple[int, Counter[str]]:
-    """One worker's share of the points: how many calls there are, and what befell how many."""
-    counts: Counter[str] = Counter()
-    with tempfile.TemporaryDirectory(prefix="mps-patcher-faults-") as folder:
-        ground = unpacked(patch, Path(folder).resolve())
-        ground.prepare()
-        calls = recorded(ground, verb)
-        for point in list(points(calls))[part * every :: parts * every]:
-            counts[tried(ground, verb, point)] += 1
-    return len(calls), counts
-
-
-def lane(every: int) -> list[str]:
+def kill_and_fail(every: int) -> list[str]:
     """All commands, on all processors; returns the table."""
     workers = os.cpu_count() or 1
     rows = ["| command | calls | killed | failed once | failed for good |", "|---|---|---|---|---|"]
@@ -135,7 +33,7 @@ def lane(every: int) -> list[str]:
         for patch in RELEASES:
             for verb in VERBS:
                 start = time.monotonic()
-                shares = [pool.submit(share, patch, verb, every, part, workers) for part in range(workers)]
+                shares = [pool.submit(faults.share, patch, verb, every, part, workers) for part in range(workers)]
                 done = [one.result() for one in shares]
                 counts = sum((counted for _, counted in done), Counter())
                 befell = " | ".join(str(counts[what]) for what in ("killed", "failed", "failed for good"))
@@ -144,16 +42,31 @@ def lane(every: int) -> list[str]:
     return rows
 
 
+def lose_power() -> list[str]:
+    """All commands; returns the table."""
+    rows = ["| command | prefixes | states that a disk may be left in |", "|---|---|---|"]
+    for patch in RELEASES:
+        with tempfile.TemporaryDirectory(prefix="mps-patcher-power-") as folder:
+            target = unpack_release(patch, Path(folder).resolve())
+            target.prepare()
+            for verb in VERBS:
+                prefixes, states = power_loss.replay(target, verb)
+                rows.append(f"| `{verb} {patch}` on {RELEASES[patch]} | {prefixes} | {states} |")
+                print(rows[-1], flush=True)
+    return rows
+
+
 def main() -> None:
-    """Runs the lane."""
+    """Exits with 1 at the first thing that was lost."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every Nth run; nothing is written down")
     every = parser.parse_args().every
     if not available():
         sys.exit("error: system calls cannot be held here: that needs Linux on x86-64, and no sandbox that forbids it")
-    rows = lane(every)
+    rows = kill_and_fail(every)
     if every == 1:
         reliability.write("faults", rows)
+        reliability.write("power", lose_power())
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import ground
+import fault_target
 import libcst  # noqa: F401 - before the forks, which would each import it
 import pytest
 import syscalls
@@ -130,7 +130,7 @@ def test_a_swap_at_any_call_changes_nothing_elsewhere(
                 reached = True
                 swap(it, victim)
 
-        ending = syscalls.held(partial(ground.tool, command), judge)
+        ending = syscalls.intercept(partial(fault_target.run_tool, command), judge)
         assert "Traceback" not in ending.err
         if reached:
             assert ending.status in (0, 1)
@@ -251,7 +251,7 @@ def test_at_no_instant_may_anybody_read_more_than_the_original(env: Callable[...
             assert stat.S_IMODE(path.stat().st_mode) & ~mode == 0, (call, path)
 
     command = [verb, "isin_mps_friendly", "--site-packages", str(it.target.site_packages)]
-    assert syscalls.held(partial(ground.tool, command), judge).status == 0
+    assert syscalls.intercept(partial(fault_target.run_tool, command), judge).status == 0
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import fault_target
 import faults
-import ground
-import power
+import power_loss
 import pytest
 import syscalls
 
@@ -17,7 +17,7 @@ FEWEST = 20
 """Fewer calls than this would mean that the harness sees no more what the tool does."""
 
 
-@pytest.mark.parametrize("verb", ground.VERBS)
+@pytest.mark.parametrize("verb", fault_target.VERBS)
 @pytest.mark.parametrize(("patch", "every"), [("isin_mps_friendly", 12), ("direct_isin", 120)])
 def test_a_process_that_is_killed_or_fails_loses_nothing(patch: str, verb: str, every: int) -> None:
     calls, befell = faults.share(patch, verb, every, part=0, parts=1)
@@ -25,30 +25,30 @@ def test_a_process_that_is_killed_or_fails_loses_nothing(patch: str, verb: str, 
     assert befell["killed"] + befell["failed"] + befell["failed for good"] >= calls * 7 // every
 
 
-@pytest.mark.parametrize("verb", ground.VERBS)
+@pytest.mark.parametrize("verb", fault_target.VERBS)
 def test_a_loss_of_power_loses_nothing(tmp_path: Path, verb: str) -> None:
-    it = ground.unpacked("isin_mps_friendly", tmp_path.resolve())
-    it.prepare()
-    prefixes, states = power.replayed(it, verb, every=6)
+    target = fault_target.unpack_release("isin_mps_friendly", tmp_path.resolve())
+    target.prepare()
+    prefixes, states = power_loss.replay(target, verb, every=6)
     assert prefixes > FEWEST
     assert states > prefixes // 6
 
 
 def test_a_process_that_the_harness_does_not_understand_is_no_success(tmp_path: Path) -> None:
     with pytest.raises(syscalls.Unknown, match="link"):
-        syscalls.held(script(tmp_path, "os.link(__import__('sys').executable, 'new')"), lambda *_: None)
+        syscalls.intercept(script(tmp_path, "os.link(__import__('sys').executable, 'new')"), lambda *_: None)
     assert not (tmp_path / "new").exists()
 
 
 def test_the_calls_of_a_process_are_seen_and_decided_upon(tmp_path: Path) -> None:
     command = script(tmp_path, "f = open('a', 'w'); f.write('text'); f.close(); os.rename('a', 'b'); os.unlink('b')")
-    seen = syscalls.held(command, lambda *_: None)
+    seen = syscalls.intercept(command, lambda *_: None)
     named = [(call.name, Path(call.path).name) for call in seen.calls]
     assert named == [("openat", "a"), ("write", "a"), ("rename", "a"), ("unlink", "b")]
     assert [call.data for call in seen.calls if call.data] == [b"text"]
-    half = syscalls.held(command, lambda number, _: syscalls.Half() if number == 1 else None)
+    half = syscalls.intercept(command, lambda number, _: syscalls.Half() if number == 1 else None)
     assert (half.status, (tmp_path / "a").read_text()) == (-9, "te")
-    failed = syscalls.held(command, lambda number, _: 28 if number == 2 else None)
+    failed = syscalls.intercept(command, lambda number, _: 28 if number == 2 else None)
     assert (failed.status, (tmp_path / "a").read_text()) == (1, "text")
     assert "No space left on device" in failed.err
 
@@ -61,10 +61,10 @@ def test_the_model_of_a_disk_loses_what_was_not_synced(tmp_path: Path) -> None:
         "f = open('t', 'w'); f.write('new'); f.close(); at = os.open('.', 0)",
         "os.rename('t', 'a', src_dir_fd=at, dst_dir_fd=at)",
     )
-    calls = syscalls.held(command, lambda *_: None).calls
+    calls = syscalls.intercept(command, lambda *_: None).calls
     (tmp_path / "t").unlink(missing_ok=True)
     (tmp_path / "a").write_text("old")
-    disk = power.Disk(calls)
+    disk = power_loss.Disk(calls)
     for call in calls:
         disk.do(call)
     found = [content for state in disk.left() if (content := state[f"{tmp_path}/a"])]

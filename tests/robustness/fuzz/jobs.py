@@ -1,4 +1,4 @@
-"""What the slow lane tries, and how much of it: inputs that hypothesis makes, and files of 1 MB built by hand."""
+"""What `make test-fuzz` tries, and how much of it: inputs that hypothesis makes, and files of 1 MB built by hand."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import held
-import hostile
-import rounds
+import properties
+import round_trips
+import strategies
 from hypothesis import strategies as st
 
 from patches.isin_mps_friendly import PATCH as ISIN
@@ -38,72 +38,72 @@ JOBS = (
         target="rewriter",
         generator="hypothesis: a known body in odd surroundings",
         inputs=4_000,
-        strategy=hostile.certain_modules,
-        check=lambda module, _: held.known(*module.parts),
+        strategy=strategies.certain_modules,
+        check=lambda module, _: properties.known(*module.parts),
         raw=lambda module: bytes(module.data),
     ),
     Job(
         target="rewriter",
         generator="hypothesis: anything from a module to junk",
         inputs=9_000,
-        strategy=hostile.modules,
-        check=lambda module, _: held.rewriter(module.data),
+        strategy=strategies.modules,
+        check=lambda module, _: properties.rewriter(module.data),
         raw=lambda module: bytes(module.data),
     ),
     Job(
         target="rewriter",
         generator="hypothesis: the same, with the function of the release",
         inputs=200,
-        strategy=hostile.modules,
-        check=lambda module, _: held.rewriter(module.data, ISIN),
+        strategy=strategies.modules,
+        check=lambda module, _: properties.rewriter(module.data, ISIN),
         raw=lambda module: bytes(module.data),
     ),
     Job(
         target="calls",
         generator="hypothesis: pieces of which it is known what they become",
         inputs=1_500,
-        strategy=hostile.redirections,
-        check=lambda pair, _: held.redirected(*pair),
+        strategy=strategies.redirections,
+        check=lambda pair, _: properties.redirected(*pair),
         raw=lambda pair: bytes(pair[0]),
     ),
     Job(
         target="calls",
         generator="hypothesis: anything from a module to junk",
         inputs=8_000,
-        strategy=hostile.callers,
-        check=lambda data, _: held.calls(data),
+        strategy=strategies.callers,
+        check=lambda data, _: properties.calls(data),
         raw=bytes,
     ),
     Job(
         target="record",
         generator="hypothesis: odd rows, damaged or not",
         inputs=38_000,
-        strategy=hostile.records,
-        check=lambda data, _: held.rows(data),
+        strategy=strategies.records,
+        check=lambda data, _: properties.rows(data),
         raw=bytes,
     ),
     Job(
         target="state",
         generator="hypothesis: values, keys and bytes changed",
         inputs=42_000,
-        strategy=hostile.states,
-        check=lambda data, _: held.state(data),
+        strategy=strategies.states,
+        check=lambda data, _: properties.state(data),
         raw=bytes,
     ),
     Job(
         target="a whole target",
         generator="hypothesis: source, RECORD and state file; status, apply, revert",
         inputs=1_200,
-        strategy=hostile.targets,
-        check=lambda given, folder: rounds.round_trip(folder / f"round-{os.getpid()}", given),
+        strategy=strategies.targets,
+        check=lambda given, folder: round_trips.round_trip(folder / f"round-{os.getpid()}", given),
         raw=_text,
     ),
     Job(
         target="a whole target",
         generator="hypothesis: the same by the command line",
         inputs=16,
-        strategy=hostile.targets,
-        check=lambda given, folder: rounds.told(folder / f"told-{os.getpid()}", given),
+        strategy=strategies.targets,
+        check=lambda given, folder: round_trips.told(folder / f"told-{os.getpid()}", given),
         raw=_text,
     ),
 )
@@ -123,7 +123,7 @@ FILLERS = {
 
 def big_files() -> Iterator[tuple[str, bytes]]:
     """(target, content) of each."""
-    function = b"import torch\n" + hostile.KNOWN[0].encode()
+    function = b"import torch\n" + strategies.KNOWN[0].encode()
     for name, filler in FILLERS.items():
         many = filler * (MEGABYTE // len(filler))
         many = b"x = '" + many + b"'\n" if name == "one string" else many
@@ -131,7 +131,7 @@ def big_files() -> Iterator[tuple[str, bytes]]:
         yield "rewriter", many + b"\n" + function
         if name in ("comments", "one string", "junk", "carriage returns"):
             yield "calls", b"import torch\nx = torch.isin(a, b)\n" + many
-    row = hostile.ROW.encode()
+    row = strategies.ROW.encode()
     for line in (b"transformers/a.py,sha256=x,1\n", b'"', b'"a,b.py",,\r\n', b",", b'x"y,,\n'):
         yield "record", row + b"\n" + line * (MEGABYTE // len(line))
     for part in (b"[", b'{"schema":', b"1", b'"schema": 1, ', b'"\\ud800'):

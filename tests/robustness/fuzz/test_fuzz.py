@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import held
-import hostile
+import properties
 import pytest
-import rounds
+import round_trips
+import strategies
 from hypothesis import HealthCheck, given, settings
 
 from patcher import edits
@@ -17,70 +17,72 @@ from patcher.errors import PatcherError
 from patches.isin_mps_friendly import PATCH
 
 CORPUS = Path(__file__).with_name("corpus")
-FOUND = [(target, path) for target in held.CHECKS for path in sorted((CORPUS / target).glob("*.bin"))]
+FOUND = [(target, path) for target in properties.CHECKS for path in sorted((CORPUS / target).glob("*.bin"))]
 some = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 few = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @some
-@given(hostile.modules())
-def test_any_module_is_rewritten_right_or_refused(module: hostile.Module) -> None:
-    held.rewriter(module.data)
+@given(strategies.modules())
+def test_any_module_is_rewritten_right_or_refused(module: strategies.Module) -> None:
+    properties.rewriter(module.data)
 
 
 @some
-@given(hostile.certain_modules())
-def test_a_known_body_is_replaced_whatever_is_around_it(module: hostile.Module) -> None:
+@given(strategies.certain_modules())
+def test_a_known_body_is_replaced_whatever_is_around_it(module: strategies.Module) -> None:
     assert module.parts
-    held.known(*module.parts)
+    properties.known(*module.parts)
 
 
 @few
-@given(hostile.certain_modules())
-def test_so_it_is_with_the_function_that_is_really_put_there(module: hostile.Module) -> None:
+@given(strategies.certain_modules())
+def test_so_it_is_with_the_function_that_is_really_put_there(module: strategies.Module) -> None:
     assert module.parts
-    held.known(*module.parts, PATCH)
+    properties.known(*module.parts, PATCH)
 
 
 @some
-@given(hostile.callers())
+@given(strategies.callers())
 def test_any_module_with_calls_is_redirected_right_or_refused(data: bytes) -> None:
-    held.calls(data)
+    properties.calls(data)
 
 
 @few
-@given(hostile.redirections())
+@given(strategies.redirections())
 def test_calls_become_what_they_must(pair: tuple[bytes, bytes]) -> None:
-    held.redirected(*pair)
+    properties.redirected(*pair)
 
 
 @some
-@given(hostile.records())
+@given(strategies.records())
 def test_rows_of_others_keep_their_bytes(data: bytes) -> None:
-    held.rows(data)
+    properties.rows(data)
 
 
 @some
-@given(hostile.states())
+@given(strategies.states())
 def test_no_state_file_leads_outside(data: bytes) -> None:
-    held.state(data)
+    properties.state(data)
 
 
 @few
-@given(given=hostile.targets())
-def test_a_round_on_a_hostile_target(tmp_path_factory: pytest.TempPathFactory, given: rounds.Given) -> None:
-    rounds.round_trip(tmp_path_factory.getbasetemp() / "round", given)
+@given(given=strategies.targets())
+def test_a_round_on_a_hostile_target(tmp_path_factory: pytest.TempPathFactory, given: round_trips.Given) -> None:
+    round_trips.round_trip(tmp_path_factory.getbasetemp() / "round", given)
 
 
 @settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
-@given(given=hostile.targets())
-def test_the_command_line_on_a_hostile_target(tmp_path_factory: pytest.TempPathFactory, given: rounds.Given) -> None:
-    rounds.told(tmp_path_factory.getbasetemp() / "told", given)
+@given(given=strategies.targets())
+def test_the_command_line_on_a_hostile_target(
+    tmp_path_factory: pytest.TempPathFactory, given: round_trips.Given
+) -> None:
+    round_trips.told(tmp_path_factory.getbasetemp() / "told", given)
 
 
 @pytest.mark.parametrize(("target", "path"), FOUND, ids=[f"{target}-{path.stem}" for target, path in FOUND])
 def test_what_once_went_wrong(target: str, path: Path) -> None:
-    held.CHECKS[target](path.read_bytes())
+    properties.CHECKS[target](path.read_bytes())
 
 
 # The checks themselves
@@ -98,42 +100,42 @@ def test_what_once_went_wrong(target: str, path: Path) -> None:
     ],
 )
 def test_a_byte_changed_outside_is_seen(spoil: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch) -> None:
-    module = b"import torch\nx = 1\n" + hostile.KNOWN[0].encode() + b"x = 1\n"
-    assert held.rewriter(module) == "edited"
+    module = b"import torch\nx = 1\n" + strategies.KNOWN[0].encode() + b"x = 1\n"
+    assert properties.rewriter(module) == "edited"
     edit = edits.edit
     monkeypatch.setattr(edits, "edit", lambda data, *args, **options: spoil(edit(data, *args, **options)))
     with pytest.raises(AssertionError):
-        held.rewriter(module)
+        properties.rewriter(module)
 
 
 def test_a_changed_line_without_a_call_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     module = b"import torch\nx = 1\ny = torch.isin(a, b)\n"
-    assert held.calls(module) == "edited"
+    assert properties.calls(module) == "edited"
     edit = edits.edit
     monkeypatch.setattr(edits, "edit", lambda data, *args, **_: edit(data, *args).replace(b"x = 1", b"x = 2"))
     with pytest.raises(AssertionError):
-        held.calls(module)
+        properties.calls(module)
 
 
 def test_a_row_that_is_lost_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = f"a.py,,\n{hostile.ROW}\nb.py,,\n".encode()
-    assert held.rows(data) == "restored"
+    data = f"a.py,,\n{strategies.ROW}\nb.py,,\n".encode()
+    assert properties.rows(data) == "restored"
     follow = record.follow
     monkeypatch.setattr(record, "follow", lambda before, *rest: follow(before.replace(b"b.py,,\n", b""), *rest))
     with pytest.raises(AssertionError):
-        held.rows(data)
+        properties.rows(data)
 
 
 def test_a_file_outside_that_changes_is_seen() -> None:
     before = {"site-packages/numpy/__init__.py": ("-rw-r--r--", b"")}
-    rounds.check_inside(before, before)
+    round_trips.check_inside(before, before)
     with pytest.raises(AssertionError):
-        rounds.check_inside(before, {})
+        round_trips.check_inside(before, {})
 
 
 def test_a_refusal_of_two_lines_is_seen() -> None:
     error = PatcherError("a-code", "cause", "hint")
-    held.check_words(error)
+    properties.check_words(error)
     error.hint = "one\ntwo"
     with pytest.raises(AssertionError):
-        held.check_words(error)
+        properties.check_words(error)

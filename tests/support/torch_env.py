@@ -1,7 +1,7 @@
 """Environments with real torch and transformers. Prints the interpreter of one, made with pip if it is not there.
 
-    python scripts/torch_env.py current    torch 2.13.0 + transformers 4.45.1
-    python scripts/torch_env.py seed       torch 2.1.0 + transformers 4.45.1, the pair of the first bug report
+    python tests/support/torch_env.py current    torch 2.13.0 + transformers 4.45.1
+    python tests/support/torch_env.py seed       torch 2.1.0 + transformers 4.45.1, the pair of the first bug report
 
 The environments lie outside the checkout, in $MPS_PATCHER_CACHE or ~/.cache/mps-patcher, and are shared by all
 checkouts: never change one. SEED_PYTHON and TORCH_PYTHON name the interpreters to make them with.

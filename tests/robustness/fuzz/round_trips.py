@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from held import CALLER, SMALL, check_words, tried
+from properties import CALLER, SMALL, check_words, tried
 
 from patcher.change import ledger, operations
 from patcher.change.files import digest

@@ -1,4 +1,4 @@
-"""docs/reliability.md: every slow lane writes its own section there, from the run that it has just made."""
+"""docs/reliability.md: every slow suite writes its own section there, from the run that it has just made."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-PAGE = Path(__file__).parents[1] / "docs" / "reliability.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 
 
 def write(section: str, lines: Sequence[str]) -> None:

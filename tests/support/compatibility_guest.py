@@ -1,6 +1,6 @@
 """Small models generate on the emulated device under many rules: run by the interpreter whose transformers is asked.
 
-    python scripts/compatibility_guest.py 2.1,13 2.3,14 ...
+    python tests/support/compatibility_guest.py 2.1,13 2.3,14 ...
 
 Prints one line of JSON: by rules, either {"refused": why} or {"runs": how many, "errors": {text: in how many runs}}.
 torch is imported once; each set of rules has a process of its own, forked before transformers is imported, so that
@@ -20,7 +20,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from patcher.selftest import device, generation
 

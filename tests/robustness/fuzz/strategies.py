@@ -8,9 +8,9 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
-from held import CALLER, MARKER, OURS
 from hypothesis import strategies as st
-from rounds import Given
+from properties import CALLER, MARKER, OURS
+from round_trips import Given
 
 from patcher.change import ledger
 from patcher.change.files import digest

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
-from syscalls import Call, Decision, Ending, held
+from syscalls import Call, Decision, Ending, intercept
 from torch_env import wheel
 
 from patcher import cli
@@ -34,7 +34,7 @@ class Lost(Exception):
 
 
 @dataclass(slots=True)
-class Ground:
+class FaultTarget:
     """An unpacked release, on which commands are run over and over."""
 
     site_packages: Path
@@ -69,11 +69,11 @@ class Ground:
 
     def cold(self, verb: str, judge: Callable[[int, Call], Decision]) -> Ending:
         """A real process, from the start of its interpreter."""
-        return held([sys.executable, "-B", "-m", "patcher", *self.command(verb)], judge)
+        return intercept([sys.executable, "-B", "-m", "patcher", *self.command(verb)], judge)
 
     def warm(self, verb: str, judge: Callable[[int, Call], Decision] = lambda *_: None) -> Ending:
         """A fork of this process, which has read the files before."""
-        return held(partial(tool, self.command(verb)), judge)
+        return intercept(partial(run_tool, self.command(verb)), judge)
 
     def results(self, verb: str) -> list[dict[str, Any]]:
         """What a command that nothing befalls says of each patch."""
@@ -105,10 +105,10 @@ class Ground:
     def prepare(self) -> None:
         """Learns what the release looks like before and after the patch, and lets this process read the files once."""
         self.original = self.snapshot()
-        tool_here(self.command("apply"))
+        run_tool_here(self.command("apply"))
         self.patched = self.snapshot()
-        tool_here(self.command("revert"))
-        same(self.snapshot(), self.original, "revert")
+        run_tool_here(self.command("revert"))
+        check_same(self.snapshot(), self.original, "revert")
         for snapshot in (self.original, self.patched):
             for path, facts in snapshot.items():
                 self.meant.setdefault(path, set()).add(facts[-1])
@@ -128,7 +128,7 @@ class Ground:
                 self.meant[path].add(sha256(written[call.path]).hexdigest())
 
 
-def tool(arguments: Sequence[str]) -> int:
+def run_tool(arguments: Sequence[str]) -> int:
     """The tool's own entry, with its exit status."""
     try:
         cli.main(arguments)
@@ -137,12 +137,12 @@ def tool(arguments: Sequence[str]) -> int:
     return 0
 
 
-def tool_here(arguments: Sequence[str]) -> None:
+def run_tool_here(arguments: Sequence[str]) -> None:
     """The same without its output, in this process, which keeps what it has read."""
     with open(os.devnull, "w") as null:  # noqa: PTH123
         out, sys.stdout = sys.stdout, null
         try:
-            code = tool(arguments)
+            code = run_tool(arguments)
         finally:
             sys.stdout = out
     if code:
@@ -154,18 +154,18 @@ def timeless(snapshot: Snapshot) -> Snapshot:
     return {path: facts[:4] + facts[5:] for path, facts in snapshot.items()}
 
 
-def same(now: Snapshot, wanted: Snapshot, what: str) -> None:
+def check_same(now: Snapshot, wanted: Snapshot, what: str) -> None:
     """Raises Lost with the first difference."""
     for path in sorted(now.keys() | wanted.keys()):
         if now.get(path) != wanted.get(path):
             raise Lost(f"after {what}, {path} is {now.get(path)} and not {wanted.get(path)}")
 
 
-def recorded(ground: Ground, verb: str) -> tuple[Call, ...]:
+def record_calls(target: FaultTarget, verb: str) -> tuple[Call, ...]:
     """What a whole run calls: the same each time, be it a process of its own or a fork."""
     runs = []
-    for run in (ground.cold, ground.cold, ground.warm):
-        stand(ground, verb)
+    for run in (target.cold, target.cold, target.warm):
+        set_up(target, verb)
         ending = run(verb, lambda *_: None)
         if ending.status:
             raise Lost(f"{verb} ended with {ending.status}: {ending.out}{ending.err}")
@@ -173,56 +173,56 @@ def recorded(ground: Ground, verb: str) -> tuple[Call, ...]:
     if not runs[0] == runs[1] == runs[2] or not runs[0]:
         raise Lost(f"{verb} does not make the same calls each time")
     for call in ending.calls:
-        if not call.path.startswith(f"{ground.site_packages}/"):
+        if not call.path.startswith(f"{target.site_packages}/"):
             raise Lost(f"{verb} changes {call.path}, which is no part of the target")
-    ground.learn(ending.calls)
+    target.learn(ending.calls)
     return ending.calls
 
 
-def stand(ground: Ground, verb: str) -> None:
+def set_up(target: FaultTarget, verb: str) -> None:
     """The target as `verb` shall find it."""
     other = "apply" if verb == "revert" else "revert"
-    if ground.clean != other:
-        ground.results(other)
-    ground.clean = None
-    ground.plant()
+    if target.clean != other:
+        target.results(other)
+    target.clean = None
+    target.plant()
 
 
-def whole(ground: Ground, what: str) -> None:
+def check_whole(target: FaultTarget, what: str) -> None:
     """Each file that was there holds what was meant, Python can read it, and no old bytecode would run in its place.
 
     Nothing but ours is new.
     """
-    now = ground.snapshot()
-    for path, facts in ground.original.items():
-        if path not in now or now[path][:4] != facts[:4] or now[path][-1] not in ground.meant[path]:
+    now = target.snapshot()
+    for path, facts in target.original.items():
+        if path not in now or now[path][:4] != facts[:4] or now[path][-1] not in target.meant[path]:
             raise Lost(f"{what}: {path} is {now.get(path)}, which nobody meant")
         if path.endswith(".py") and now[path] != facts:
-            ast.parse((ground.site_packages / path).read_bytes())
-    for path in now.keys() - ground.original.keys():
+            ast.parse((target.site_packages / path).read_bytes())
+    for path in now.keys() - target.original.keys():
         if not path.endswith(".mps-patcher") and "/mps-patcher" not in path:
             raise Lost(f"{what}: {path} is new")
-    if ground.bytecode.exists() and ground.bytecode.read_bytes() != b"unchecked hash of " + ground.source:
+    if target.bytecode.exists() and target.bytecode.read_bytes() != b"unchecked hash of " + target.source:
         raise Lost(f"{what}: old bytecode would run")
 
 
-def repaired(ground: Ground, what: str, *, apply_first: bool) -> None:
+def check_repaired(target: FaultTarget, what: str, *, apply_first: bool) -> None:
     """The state that is told is a true one, and `revert`, after `apply` or at once, leaves nothing behind."""
-    found = {result["patch"]: result["state"] for result in ground.results("status")}
+    found = {result["patch"]: result["state"] for result in target.results("status")}
     if not set(found.values()) <= TRUE_STATES:
         raise Lost(f"{what}: status says {found}")
     if apply_first:
-        states = {result["state"] for result in ground.results("apply")}
+        states = {result["state"] for result in target.results("apply")}
         if states != {"patched"}:
             raise Lost(f"{what}: apply leaves {states}")
-        same(timeless(ground.snapshot()), timeless(ground.patched), f"{what} and apply")
-    ground.results("revert")
-    same(ground.snapshot(), ground.original, f"{what} and revert")
-    ground.clean = "revert"
+        check_same(timeless(target.snapshot()), timeless(target.patched), f"{what} and apply")
+    target.results("revert")
+    check_same(target.snapshot(), target.original, f"{what} and revert")
+    target.clean = "revert"
 
 
-def unpacked(patch: str, folder: Path) -> Ground:
+def unpack_release(patch: str, folder: Path) -> FaultTarget:
     """The whole release, with RECORD as the wheel has it."""
     with ZipFile(wheel(RELEASES[patch])) as archive:
         archive.extractall(folder)
-    return Ground(site_packages=folder, patch=patch)
+    return FaultTarget(site_packages=folder, patch=patch)

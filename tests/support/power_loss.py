@@ -1,7 +1,5 @@
 """Loss of power at every instant of `apply` and `revert`: what a file system may leave then, replayed.
 
-    python scripts/power.py                 both patches, both commands; writes docs/reliability.md
-
 The system calls of a real process are recorded with what they write. A model of a disk then says, for every prefix of
 them, what may be there after the power went: of each folder the names as they were last synced and any number of the
 later changes in their order, folders independent of each other; of each file what was last synced, half of the rest,
@@ -14,16 +12,20 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 
-import reliability
-from ground import RELEASES, VERBS, Ground, Lost, recorded, repaired, stand, unpacked, whole
-from syscalls import Call, available
+from fault_target import (
+    FaultTarget,
+    Lost,
+    check_repaired,
+    check_whole,
+    record_calls,
+    set_up,
+)
+from syscalls import Call
 
 MARK = "/."
 
@@ -164,7 +166,7 @@ def _contents(named: dict[str, File | None]) -> Iterator[dict[str, Content | Non
         yield state
 
 
-def lay(state: dict[str, Content | None]) -> None:
+def lay_down(state: dict[str, Content | None]) -> None:
     """Makes the disk stand so."""
     folders = {path.removesuffix(MARK) for path in state if path.endswith(MARK)}
     for folder in sorted(folders):
@@ -184,16 +186,16 @@ def lay(state: dict[str, Content | None]) -> None:
                 os.utime(path, ns=(content.mtime_ns, content.mtime_ns))
 
 
-def replayed(ground: Ground, verb: str, every: int = 1) -> tuple[int, int]:
+def replay(target: FaultTarget, verb: str, every: int = 1) -> tuple[int, int]:
     """All losses of power during one command: how many prefixes of its calls there are, and how many states.
 
     With `every`, only each so manieth prefix is looked at, and the last one.
     """
-    recorded(ground, verb)
-    stand(ground, verb)
-    calls = ground.cold(verb, lambda *_: None).calls
-    ground.results("revert" if verb == "apply" else "apply")
-    stand(ground, verb)
+    record_calls(target, verb)
+    set_up(target, verb)
+    calls = target.cold(verb, lambda *_: None).calls
+    target.results("revert" if verb == "apply" else "apply")
+    set_up(target, verb)
     disk, seen = Disk(calls), set()
     for number in range(len(calls) + 1):
         ended = number == len(calls)
@@ -201,38 +203,18 @@ def replayed(ground: Ground, verb: str, every: int = 1) -> tuple[int, int]:
             key = frozenset(state.items())
             if key not in seen or ended:
                 seen.add(key)
-                looked_at(ground, f"power lost after {number} calls of {verb}", state, verb if ended else None)
+                check_state(target, f"power lost after {number} calls of {verb}", state, verb if ended else None)
         if number < len(calls):
             disk.do(calls[number])
     return len(calls) + 1, len(seen)
 
 
-def looked_at(ground: Ground, what: str, state: dict[str, Content | None], ended: str | None) -> None:
+def check_state(target: FaultTarget, what: str, state: dict[str, Content | None], ended: str | None) -> None:
     """One state."""
-    lay(state)
-    whole(ground, what)
+    lay_down(state)
+    check_whole(target, what)
     if ended:
-        states = {result["state"] for result in ground.results("status")}
+        states = {result["state"] for result in target.results("status")}
         if states != {"patched" if ended == "apply" else "unpatched"}:
             raise Lost(f"{what}: it said that it was done, and now status says {states}")
-    repaired(ground, what, apply_first=len(state) % 2 == 0)
-
-
-def main() -> None:
-    """Runs the lane."""
-    if not available():
-        sys.exit("error: system calls cannot be held here: that needs Linux on x86-64, and no sandbox that forbids it")
-    rows = ["| command | prefixes | states that a disk may be left in |", "|---|---|---|"]
-    for patch in RELEASES:
-        with tempfile.TemporaryDirectory(prefix="mps-patcher-power-") as folder:
-            ground = unpacked(patch, Path(folder).resolve())
-            ground.prepare()
-            for verb in VERBS:
-                prefixes, states = replayed(ground, verb)
-                rows.append(f"| `{verb} {patch}` on {RELEASES[patch]} | {prefixes} | {states} |")
-                print(rows[-1], flush=True)
-    reliability.write("power", rows)
-
-
-if __name__ == "__main__":
-    main()
+    check_repaired(target, what, apply_first=len(state) % 2 == 0)

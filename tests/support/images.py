@@ -4,7 +4,7 @@ Three settings make it work where there is no systemd and cgroups are of both ve
 have, runc as the runtime, no journal. The base image is Debian 12 with python3, made by mmdebstrap from the machine's
 own mirror.
 
-    python scripts/images.py    installs what is missing, and builds and runs an image: whether that can be done here
+    python tests/support/images.py    whether images can be built here: installs what is missing, builds and runs one
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """One target under atheris, which looks at what each input reaches in our code and goes on from there.
 
-    python fuzz_guided.py TARGET SECONDS SEED CORPUS ARTIFACTS COUNTS
+    python guided.py TARGET SECONDS SEED CORPUS ARTIFACTS COUNTS
 
-Runs in an environment that holds atheris (scripts/fuzz.py makes it). CORPUS is a folder of seeds, which grows; what
+Runs in an environment that holds atheris (campaign.py makes it). CORPUS is a folder of seeds, which grows; what
 goes wrong is left below ARTIFACTS; COUNTS is the JSON of how the inputs ended.
 """
 
@@ -18,14 +18,14 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["patcher", "patches"]):
-    import held
+    import properties
 
-TOKENS = Path(held.__file__).with_name("tokens.dict")
+TOKENS = Path(properties.__file__).with_name("tokens.dict")
 
 
 def main(target: str, seconds: str, seed: str, corpus: str, artifacts: str, counts: str) -> None:
     """Ends by itself when the time is up, since libFuzzer does not come back."""
-    check, found = held.CHECKS[target], Counter[str]()
+    check, found = properties.CHECKS[target], Counter[str]()
     last = time.monotonic() + float(seconds)
 
     def one(data: bytes) -> None:

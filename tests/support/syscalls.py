@@ -76,12 +76,12 @@ def available() -> bool:
     if sys.platform != "linux" or platform.machine() != "x86_64":
         return False
     try:
-        return held(lambda: 0, lambda *_: None).status == 0
+        return intercept(lambda: 0, lambda *_: None).status == 0
     except OSError:
         return False
 
 
-def held(work: Callable[[], int] | list[str], judge: Judge, *, environ: dict[str, str] | None = None) -> Ending:
+def intercept(work: Callable[[], int] | list[str], judge: Judge, *, environ: dict[str, str] | None = None) -> Ending:
     """Runs a command, or a function in a fork of this process, and has `judge` decide about each call.
 
     The function returns the exit status. Writes to the standard streams and to /dev/null are not looked at. Raises
