@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import subprocess
 from collections.abc import Callable
 from functools import cache
@@ -11,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from zipfile import ZipFile
 
 import pytest
+from hypothesis import settings
 from snapshots import Snapshot, snapshot
 from torch_env import ensure, throwaway, wheel
 
@@ -30,6 +32,12 @@ INSTALLER_ROW = "INSTALLER,sha256=zuuue4knoyJ-UwPPXg8fezS7VCrXJQrAP7zeNuwvFQg,4"
 # These run in an environment that has torch: `make test` starts them there.
 collect_ignore = [] if importlib.util.find_spec("torch") else ["torch"]
 
+# The same inputs in every run, so that a failure is the change's own; `make test-fuzz` looks for new ones.
+settings.register_profile("deterministic", derandomize=True, database=None, deadline=None)
+settings.load_profile("deterministic")
+
+# A job in the background of a script starts with SIGINT ignored, and its children inherit that: Ctrl-C is tested too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 cached_wheel = cache(wheel)
 
