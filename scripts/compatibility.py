@@ -13,25 +13,22 @@ No Apple GPU is used.
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from hashlib import sha256
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
 from torch_env import throwaway, wheel
-
-from patcher.edits import find
-from patcher.model import CallsPatch, State
-from patches import CATALOGUE
 
 ROOT = Path(__file__).resolve().parent.parent
 TABLE = ROOT / "docs" / "compatibility.md"
@@ -50,6 +47,8 @@ RELEASES = (
 )  # fmt: skip
 # Where what is to be done changes from one release to the next, and the newest
 SAMPLE = ("4.38.2", "4.41.2", "4.44.2", "4.46.1", "4.46.2", "4.57.6", "5.1.0", RELEASES[-1])
+HELPER, FUNCTION = "transformers/pytorch_utils.py", "isin_mps_friendly"
+CALLEE = ast.dump(ast.parse("torch.isin", mode="eval").body)
 WORKERS = os.cpu_count() or 1
 
 WORDS = """\
@@ -96,25 +95,31 @@ def run(release: str) -> Row:
 
 
 def has(release: str) -> dict[str, Any]:
-    """By patch, what it finds in the wheel; nothing where there is nothing to do."""
+    """By patch, what the wheel holds of it; None where it has nothing to do. Not found by the code under test."""
     with ZipFile(wheel(release)) as archive:
-        sources = {PurePosixPath(name): archive.read(name) for name in archive.namelist() if name.endswith(".py")}
-    found: dict[str, Any] = {}
-    for patch in CATALOGUE:
-        if isinstance(patch, CallsPatch):
-            named = patch.callee.rpartition(".")[2].encode()
-            every = [find(text, path, patch) for path, text in sources.items() if named in text and path != patch.file]
-            files_ = [one for one in every if one.state is not State.ABSENT]
-            if any(one.state is not State.UNPATCHED for one in files_):
-                raise Surprise(f"{release}: {[one.detail for one in files_]}")
-            counts = {"calls": sum(one.calls for one in files_), "branches": sum(one.branches for one in files_)}
-            found[patch.name] = {"files": len(files_), **counts} if files_ else None
-        else:
-            one = find(sources[patch.file], patch.file, patch)
-            if one.state not in (State.UNPATCHED, State.ABSENT):
-                raise Surprise(f"{release}: {one.detail}")
-            found[patch.name] = {"body": one.what.split()[1] if one.state is State.UNPATCHED else None}
-    return found
+        texts = {name: archive.read(name) for name in archive.namelist() if name.endswith(".py")}
+    trees = {name: ast.parse(text) for name, text in texts.items() if b".isin(" in text or name == HELPER}
+    helper = next((node for node in ast.walk(trees.pop(HELPER)) if getattr(node, "name", "") == FUNCTION), None)
+    body = ("B" if "torch.tensor(" in ast.unparse(helper) else "A") if helper else None
+    counts = [(calls, count(tree, is_branch)) for tree in trees.values() if (calls := count(tree, is_call))]
+    calls, branches = (sum(column) for column in zip(*counts, strict=True)) if counts else (0, 0)
+    direct = {"files": len(counts), "calls": calls, "branches": branches} if counts else None
+    return {"isin_mps_friendly": {"body": body}, "direct_isin": direct}
+
+
+def count(tree: ast.AST, wanted: Callable[[ast.AST], bool]) -> int:
+    """How many nodes are of that kind."""
+    return sum(map(wanted, ast.walk(tree)))
+
+
+def is_call(node: ast.AST) -> bool:
+    """`torch.isin(...)`."""
+    return isinstance(node, ast.Call) and ast.dump(node.func) == CALLEE
+
+
+def is_branch(node: ast.AST) -> bool:
+    """`if ...device.type == "mps"...:`."""
+    return isinstance(node, ast.If) and ".device.type == 'mps'" in ast.unparse(node.test)
 
 
 def generate(python: Path) -> Row:
