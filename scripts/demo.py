@@ -54,7 +54,7 @@ def main() -> None:
     """Runs the story and ends with one line that says what was shown."""
     with tempfile.TemporaryDirectory(prefix="mps-patcher-demo-") as folder:
         title("A throwaway environment with torch 2.13.0 and transformers 4.45.1")
-        python = throwaway(Path(folder) / "venv", "current")
+        python = throwaway(Path(folder) / "venv", "current", compiled=True)
         site_packages = next((Path(folder) / "venv").glob("lib/python*/site-packages"))
         original = digests(site_packages)
         expect(original[PATCHED] == digest_in_wheel(), "pip installed the wheel's file")

@@ -114,9 +114,13 @@ def seed_python() -> Path:
 def throwaway_env(tmp_path: Path) -> Callable[..., Path]:
     """`throwaway_env("seed", "4.45.1")` is the interpreter of a new environment whose transformers may be changed.
 
-    Its torch, of `current` or `seed`, is linked in: never change that.
+    Its torch, of `current` or `seed`, is linked in: never change that. With `compiled=True` pip has compiled it all.
     """
-    return lambda name, version="4.45.1": throwaway(tmp_path / f"{name}-{version}", name, version)
+
+    def make(name: str, version: str = "4.45.1", *, compiled: bool = False) -> Path:
+        return throwaway(tmp_path / f"{name}-{version}", name, version, compiled=compiled)
+
+    return make
 
 
 @pytest.fixture(scope="session")

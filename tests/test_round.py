@@ -80,8 +80,8 @@ def go_round(tool: Tool, wheel: Path, rules: tuple[str, ...]) -> None:
     assert tool.files() == original
 
 
-def test_on_current_torch(throwaway_env: Callable[[str], Path], wheels: Callable[[str], Path]) -> None:
-    tool = Tool(throwaway_env("current"))
+def test_on_current_torch(throwaway_env: Callable[..., Path], wheels: Callable[[str], Path]) -> None:
+    tool = Tool(throwaway_env("current", compiled=True))
     shown = details(tool.run("verify --device emulated --torch 2.6 --macos 13", 1), "failed")
     assert INT64_ON_OLD_MACOS in shown["generate"]
     go_round(tool, wheels("4.45.1"), ("", "--device emulated --torch 2.3 --macos 14"))

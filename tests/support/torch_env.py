@@ -61,7 +61,7 @@ print(json.dumps([sorted(lacking.values()), [f"{name}=={held[name]}" for name in
 
 # What a throwaway environment does not link in: it has its own, or none.
 OWN = ("transformers", "pip", "__pycache__", "bin")
-TESTING = ("pytest>=8.2", "hypothesis>=6.100")
+TESTING = ("pytest>=8.2", "pytest-xdist>=3.6", "hypothesis>=6.100")
 RECIPES = {
     "current": Recipe(
         torch="2.13.0",
@@ -217,11 +217,12 @@ def name_in(entry: Path) -> str:
     return entry.name.partition("-")[0] + ".dist-info" if entry.suffix == ".dist-info" else entry.name
 
 
-def throwaway(folder: Path, name: str, version: str = "4.45.1") -> Path:
+def throwaway(folder: Path, name: str, version: str = "4.45.1", *, compiled: bool = False) -> Path:
     """The interpreter of a new environment whose transformers, of any version, may be changed.
 
     torch and what it needs are links into the cached environment, and so are the packages that this transformers
-    demands; transformers is installed by pip, as from a registry.
+    demands; transformers is installed by pip, as from a registry, and `compiled`, with bytecode of all its modules,
+    only where asked for, since that takes most of the time.
     """
     cached, archive = ensure(name), wheel(version)
     more = layer(cached, archive)
@@ -233,6 +234,7 @@ def throwaway(folder: Path, name: str, version: str = "4.45.1") -> Path:
         link(ours, more)
     python = folder / "bin" / "python"
     local = ["--no-deps", "--no-index", "--find-links", str(archive.parent)]
+    local += [] if compiled else ["--no-compile"]
     call([*pip(cached), "--python", str(python), "install", *local, f"transformers=={version}"])
     return python
 

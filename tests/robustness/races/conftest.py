@@ -34,7 +34,7 @@ FEW = (
     "transformers/pytorch_utils.py",
     "transformers/utils/__init__.py",
 )
-SECONDS = float(os.environ.get("RACES_SECONDS", "5"))
+SECONDS = float(os.environ.get("RACES_SECONDS", "60"))
 SEED = int(os.environ.get("RACES_SEED", time.time_ns() % 10**6))
 CLEAN = (
     "- after each of them every file was the wheel's that was installed last, or what the ledger says we made of it;",
@@ -211,7 +211,7 @@ def listed() -> Callable[[str, bytes], str]:
 
 @pytest.fixture(scope="session")
 def full() -> bool:
-    """Whether this is the whole run, as `make test-races` makes it, and not the short one of `make test`."""
+    """Whether this is the whole run, as `make test-races` makes it, and not a short one with RACES_SECONDS."""
     return SECONDS >= 60
 
 

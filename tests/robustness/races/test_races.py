@@ -27,6 +27,8 @@ from patcher.change import operations
 from patcher.locate.targets import Options, find
 from patches import CATALOGUE
 
+pytestmark = pytest.mark.races
+
 ROOT = Path(__file__).resolve().parents[3]
 PROCESSES = 16
 LOCK_TIMEOUT = 120

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.races
+
 RELEASES = ("4.45.1", "4.46.3")
 LINES = ("apply", "apply", "revert", "revert", "status", "apply --dry-run")
 AT_ONCE = 3
