@@ -45,7 +45,7 @@ def test_a_path_of_any_name_is_patched_and_taken_back(tool: Any, tree: Any, odd:
     applied = tool.json("apply", "--site-packages", odd)
     assert (applied.code, applied.states["isin_mps_friendly"]) == (0, "patched")
     assert applied.results[0]["target"]["site_packages"] == str(odd)
-    assert applied.results[0]["file"] == str(odd / "transformers" / "pytorch_utils.py")
+    assert applied.results[0]["files"][0]["path"] == str(odd / "transformers" / "pytorch_utils.py")
     assert tool.json("status", "--under", odd.parent).states["isin_mps_friendly"] == "patched"
     assert tool("verify", "--static", "isin_mps_friendly", "-v", "--site-packages", odd).code == 0
     assert tool("revert", "--site-packages", odd).code == 0

@@ -15,16 +15,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 from zipfile import ZIP_STORED, ZipFile
 
 import pytest
+from command import results_here
 from reliability import write
 from uv import find_uv_bin
-
-from patcher.change import operations
-from patcher.locate.targets import Options, find
-from patcher.model import Result
-from patches import CATALOGUE
 
 ROOT = Path(__file__).resolve().parents[3]
 FEW = (
@@ -127,18 +124,15 @@ class Venv:
         """The command line of mps-patcher on this environment."""
         return [sys.executable, "-m", "patcher", *arguments, "--site-packages", str(self.site_packages)]
 
-    def each(self, command: str) -> tuple[Result, ...]:
+    def each(self, command: str) -> list[dict[str, Any]]:
         """The results of a command of ours, in this process."""
-        options = Options(python=(), site_packages=(self.site_packages,), under=())
-        more = {"named": False} if command == "apply" else {}
-        found: tuple[Result, ...] = getattr(operations, command)(
-            find(options, os.environ, self.root), CATALOGUE, catalogue=CATALOGUE, **more
-        )
-        return found
+        return results_here(command, "--site-packages", str(self.site_packages))
 
     def ours(self, command: str) -> None:
         """A command of ours, which must not fail."""
-        assert [one.error for one in self.each(command)] == [None, None]
+        results = self.each(command)
+        assert results
+        assert [one["error"] for one in results if one["error"]] == []
 
     def files(self) -> dict[str, bytes]:
         """Every file of transformers, its metadata and whatever else lies beside them, without bytecode."""

@@ -22,10 +22,7 @@ from typing import Any
 from zipfile import ZipFile
 
 import pytest
-
-from patcher.change import operations
-from patcher.locate.targets import Options, find
-from patches import CATALOGUE
+from command import results_here
 
 pytestmark = pytest.mark.races
 
@@ -51,7 +48,7 @@ MEANT = {"status --check": (0, 4), "verify --static": (0, 1)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ground:
+class RaceTarget:
     """The target, and the two contents that each patched file may have."""
 
     site_packages: Path
@@ -96,28 +93,28 @@ class Tally:
 
 
 @pytest.fixture
-def ground(calling: Path, tmp_path: Path, listed: Callable[[str, bytes], str]) -> Ground:
+def race_target(calling: Path, tmp_path: Path, listed: Callable[[str, bytes], str]) -> RaceTarget:
     """What both patches make of each file is learned on a copy."""
     before, after = tmp_path / "before", tmp_path / "after"
     for folder in (before, after):
         with ZipFile(calling) as wheel:
             wheel.extractall(folder)
-    found = find(Options(python=(), site_packages=(after,), under=()), os.environ, tmp_path)
-    assert all(one.changed for one in operations.apply(found, CATALOGUE, named=True))
+    applied = results_here("apply", "isin_mps_friendly", "direct_isin", "--site-packages", str(after))
+    assert [one["changed"] for one in applied] == [True, True]
     contents = {name: ((before / name).read_bytes(), (after / name).read_bytes()) for name in PATCHED}
     assert all(one != other for one, other in contents.values())
     (record,) = before.glob("*.dist-info/RECORD")
     rows = {row.partition(",")[0]: {row} for row in record.read_text().splitlines()}
     for name, (_, patched) in contents.items():
         rows[name].add(listed(name, patched))
-    return Ground(site_packages=before, contents=contents, rows=rows)
+    return RaceTarget(site_packages=before, contents=contents, rows=rows)
 
 
 class Race:
-    """Everything at work on the ground at once."""
+    """Everything at work on the target at once."""
 
-    def __init__(self, ground: Ground, seed: int) -> None:
-        self.ground, self.seed = ground, seed
+    def __init__(self, race_target: RaceTarget, seed: int) -> None:
+        self.target, self.seed = race_target, seed
         self.tally, self.over = Tally(), Event()
 
     def run(self, seconds: float) -> None:
@@ -146,7 +143,7 @@ class Race:
             self.tally.longest = max(self.tally.longest, time.monotonic() - began)
 
     def one(self, line: str, killed_after: float | None) -> None:
-        options = ["--json", "--site-packages", str(self.ground.site_packages), "--lock-timeout", str(LOCK_TIMEOUT)]
+        options = ["--json", "--site-packages", str(self.target.site_packages), "--lock-timeout", str(LOCK_TIMEOUT)]
         command, pipe = [sys.executable, "-m", "patcher", *line.split(), *options], subprocess.PIPE
         environ = {**os.environ, "PYTHONPATH": str(ROOT)}
         with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environ) as process:
@@ -165,7 +162,7 @@ class Race:
 
     def await_work(self, process: subprocess.Popen[str]) -> None:
         """Returns when the process has the target open, where the system tells; it may have to wait for others."""
-        info, files = str(self.ground.record.parent), Path(f"/proc/{process.pid}/fd")
+        info, files = str(self.target.record.parent), Path(f"/proc/{process.pid}/fd")
         while process.poll() is None:
             with suppress(OSError):  # it has just closed one, or ended
                 if not files.exists() or info in (os.readlink(file) for file in files.iterdir()):  # noqa: PTH115
@@ -184,8 +181,8 @@ class Race:
                 (None, "verification-failed", "target-changed") if line.startswith("verify") else (None,)
             ), one
             side = "before" if "--dry-run" in line else "after"
-            now = {self.ground.which(file["path"], file["sha256"][side]) for file in one["files"]}
-            assert {self.ground.which(file["path"], file["sha256"]["before"]) for file in one["files"]} <= {0, 1}
+            now = {self.target.which(file["path"], file["sha256"][side]) for file in one["files"]}
+            assert {self.target.which(file["path"], file["sha256"]["before"]) for file in one["files"]} <= {0, 1}
             fitting = {
                 "patched": [{1}],
                 "unpatched": [{0}],
@@ -197,11 +194,11 @@ class Race:
         """Reads the files and RECORD as fast as it can."""
         known: set[bytes] = set()
         for name in self.names():
-            data = (self.ground.site_packages / name).read_bytes()
+            data = (self.target.site_packages / name).read_bytes()
             self.tally.reads += 1
-            if data not in self.ground.contents[name]:
+            if data not in self.target.contents[name]:
                 self.tally.wrong.append(f"{name} was {data!r}")
-            data = self.ground.record.read_bytes()
+            data = self.target.record.read_bytes()
             self.tally.reads += 1
             if data not in known:
                 self.tally.wrong.extend(self.torn(data))
@@ -210,40 +207,40 @@ class Race:
     def names(self) -> Iterator[str]:
         """The patched files, again and again until it is over."""
         while not self.over.wait(0.002):
-            yield from self.ground.contents
+            yield from self.target.contents
 
     def torn(self, data: bytes) -> list[str]:
         """What is wrong with RECORD, if this is it."""
         rows = [row for row in data.decode().splitlines() if "/mps-patcher/" not in row]
         paths = [row.partition(",")[0] for row in rows]
-        right = data.endswith(b"\n") and sorted(paths) == sorted(self.ground.rows)
-        odd = [row for row in rows if row not in self.ground.rows.get(row.partition(",")[0], ())]
+        right = data.endswith(b"\n") and sorted(paths) == sorted(self.target.rows)
+        odd = [row for row in rows if row not in self.target.rows.get(row.partition(",")[0], ())]
         return [] if right and not odd else [f"RECORD, where {odd} is odd, was {data!r}"]
 
     def compile(self) -> None:
         """Makes bytecode of what is there, as every import does."""
         for name in self.names():
             with suppress(FileNotFoundError):  # its own temporary file, between two of them
-                py_compile.compile(str(self.ground.site_packages / name), doraise=True)
+                py_compile.compile(str(self.target.site_packages / name), doraise=True)
                 self.tally.compiled += 1
             time.sleep(0.02)
 
 
 def test_sixteen_processes_at_random(
-    ground: Ground, seed: int, seconds: float, noted: dict[str, list[str]], capsys: pytest.CaptureFixture[str]
+    race_target: RaceTarget, seed: int, seconds: float, noted: dict[str, list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    original = ground.snapshot()
-    race = Race(ground, seed)
+    original = race_target.snapshot()
+    race = Race(race_target, seed)
     race.run(seconds)
     tally = race.tally
     assert tally.wrong == [], f"RACES_SEED={seed}"
     race.one("apply isin_mps_friendly direct_isin", None)
-    assert {path: (ground.site_packages / path).read_bytes() for path in PATCHED} == {
-        path: patched for path, (_, patched) in ground.contents.items()
+    assert {path: (race_target.site_packages / path).read_bytes() for path in PATCHED} == {
+        path: patched for path, (_, patched) in race_target.contents.items()
     }
     race.one("verify --static direct_isin", None)
     race.one("revert", None)
-    assert ground.snapshot() == original
+    assert race_target.snapshot() == original
     noted["races"] = summary(tally, seed, seconds)
     with capsys.disabled():
         print("", *noted["races"], sep="\n")

@@ -59,20 +59,20 @@ def test_an_installer_at_work_meanwhile(
     noted: dict[str, list[str]],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    it, choice, until = venv(tool), random.Random(f"{seed} {tool}"), time.monotonic() + seconds / 2  # noqa: S311
+    env, choice, until = venv(tool), random.Random(f"{seed} {tool}"), time.monotonic() + seconds / 2  # noqa: S311
     deeds, endings = Counter[str](), Counter[str]()
     last: str | None = "4.45.1"
-    it.call(it.installing(small("4.45.1")))
+    env.call(env.installing(small("4.45.1")))
     while time.monotonic() < until:
         version = choice.choice([*RELEASES, None]) if last else choice.choice(RELEASES)
         deeds["uninstalled" if version is None else "reinstalled" if version == last else "another release"] += 1
         wheel = small(version) if version else None
-        processes = [start(it, choice.choice(LINES)) for _ in range(AT_ONCE)]
+        processes = [start(env, choice.choice(LINES)) for _ in range(AT_ONCE)]
         await_work(processes[0])
         time.sleep(choice.uniform(0, 0.1))
-        it.call(it.installing(wheel) if wheel else it.uninstalling())
+        env.call(env.installing(wheel) if wheel else env.uninstalling())
         endings.update(map(ended, processes))
-        wrong = it.wrong(wheel)
+        wrong = env.wrong(wheel)
         assert not wrong, f"RACES_SEED={seed}: " + "\n".join(wrong)
         last = version
     noted[tool] = [summary(tool, deeds, endings)]
