@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from patcher import __version__, rewrite
 from patcher.errors import PatcherError
-from patcher.model import State
+from patcher.model import KnownBody, State
 from patcher.rewrite import add, recognise, transplant
 from patches.isin_mps_friendly import PATCH
 
@@ -37,6 +37,8 @@ ADDED_BANNER = (
 REPLACEMENT = PATCH.replacement.read_bytes()
 (OURS,) = (node for node in ast.parse(REPLACEMENT).body if isinstance(node, ast.FunctionDef) and node.name == NAME)
 OUR_FUNCTION = REPLACEMENT.splitlines()[OURS.lineno - 1 : OURS.end_lineno]
+FORMER = ROOT / "tests" / "former"
+"""By the start of its digest: the function with each body that earlier versions have put in."""
 Parts = tuple[bytes, bytes, bytes]
 """What is above the function, the function, and what is below."""
 
@@ -340,6 +342,12 @@ def test_bodies_are_called_by_name(body: str, wheels: Callable[[str], Path]) -> 
     assert found.body in found.detail
 
 
+@pytest.mark.parametrize("former", PATCH.former, ids=lambda former: former.digest[:8])
+def test_a_body_of_an_earlier_version_is_outdated(former: KnownBody) -> None:
+    found = recognise((FORMER / f"{former.digest[:8]}.patched").read_bytes(), PATCH)
+    assert (found.state, found.body) == (State.OUTDATED, former.name)
+
+
 @pytest.mark.parametrize("function", FORMATS.values(), ids=FORMATS)
 def test_no_formatting_hides_a_body(function: str, parts_a: Parts) -> None:
     above, _, below = parts_a
@@ -399,7 +407,7 @@ def test_lines_of_windows_stay_so(parts: Parts) -> None:
 def test_a_file_of_tabs_gets_tabs(parts: Parts) -> None:
     above, function, below = (part.replace(b"    ", b"\t") for part in parts)
     new = check_transformed(above, function, below)
-    statements = new[new.index(b"\n\toperands = ") :].splitlines()
+    statements = new[new.index(b"\n\tnumber = ") :].splitlines()
     assert not [line for line in statements if line.startswith(b" ")]
 
 
@@ -533,7 +541,7 @@ def test_comments_after_the_body_stay(indent: str, parts_a: Parts) -> None:
 def test_an_older_comment_of_ours_is_not_doubled(first: bool, between: bytes, parts_a: Parts) -> None:
     above, function, below = (b"" if first else parts_a[0]), parts_a[1], parts_a[2]
     edited = transplant(above + b"# the user's\n" + function + below, PATCH, force=False).replace(
-        b"torch.bool", b"torch.uint8"
+        b"torch.int64", b"torch.uint8"
     )
     assert recognise(edited, PATCH).state is State.MODIFIED
     old = BANNER.replace(__version__.encode(), b"0.0.1")

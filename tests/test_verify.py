@@ -655,9 +655,8 @@ class TestWithTorch:
 
     def test_a_wrong_function_fails_every_check_of_it(self, whole_patched: Target) -> None:
         """One that on MPS finds none of several values, and is right for all else."""
-        right = "device = devices[0]\n"
-        wrong = f"{right}    if isinstance(test_elements, torch.Tensor) and test_elements.numel() > 1:\n"
-        wrong += "        return torch.zeros_like(elements, dtype=torch.bool)\n"
+        right = "1 if number else test_elements.numel()\n"
+        wrong = f"{right}    if m > 1:\n        return torch.zeros_like(elements, dtype=torch.bool)\n"
         with edited(whole_patched.site_packages / ISIN.file, right, wrong):
             result = proven(whole_patched, device="emulated", timeout=300)
         failed = checks(result, "failed")

@@ -89,6 +89,10 @@ PATCH = FunctionPatch(
             name="an earlier body of mps-patcher 0.1.0",
             digest="000206cac9180d2eb40c853373c7f030470971fca765221c77a4857ab9b0bfcb",
         ),
+        KnownBody(
+            name="a longer body of mps-patcher 0.1.0",
+            digest="3e32ffce3a49d76bceafffa493f460157eb42cada218293fb46818b37f06cfb0",
+        ),
     ),
     without=without,
     contract=_HERE / "contract.py",
