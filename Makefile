@@ -17,22 +17,23 @@ RELEASES ?=
 
 .PHONY: help
 help:
-	@echo 'make test        run the tests, also those that need real torch'
-	@echo 'make test-seed   run the tests on the pair of the first bug report: torch 2.1.0 + transformers 4.45.1'
-	@echo 'make test-container  build examples/container as real images, run them, compare them'
-	@echo 'make test-recipes  follow docs/environments.md with real pip, uv, poetry, make and pre-commit'
-	@echo 'make test-compatibility  compare docs/compatibility.md with fresh runs (RELEASES=all or some; else a sample)'
-	@echo 'make test-fuzz           more than 100,000 hostile inputs, counted in docs/reliability.md (ARGS=... for another seed)'
+	@echo 'make test                the tests, also those that need real torch; the same inputs in every run'
+	@echo 'make test-seed           those of the pair of the first bug report: torch 2.1.0 + transformers 4.45.1'
+	@echo 'make test-compatibility  compare docs/compatibility.json with fresh runs (RELEASES=all or some; else a sample)'
+	@echo 'make test-container      build examples/container as real images, run them, compare them'
+	@echo 'make test-recipes        follow docs/environments.md with real pip, uv, poetry, make and pre-commit'
+	@echo 'make test-faults         kill and fail apply and revert at every system call; replay losses of power'
+	@echo 'make test-races          sixteen processes and installers on one target, two minutes'
+	@echo 'make test-fuzz           more than 100,000 hostile inputs (ARGS="--seed 2" for others)'
+	@echo
 	@echo 'make compatibility       run every release anew and write docs/compatibility.md (RELEASES=... only these)'
-	@echo 'make test-faults kill and fail apply and revert at every system call that changes a file; replay losses of power'
-	@echo 'make test-races  sixteen processes and installers on one target for a minute'
 	@echo 'make demo        find, patch, prove and revert a real transformers 4.45.1 in a throwaway environment'
-	@echo 'make benchmark   how long the commands take, beside python -c pass'
+	@echo 'make benchmark   how long the commands take'
 	@echo 'make lint        ruff and mypy'
 	@echo 'make coverage    run the tests of .venv and show the branches that they miss'
 	@echo 'make clean       remove .venv and what the tools left'
 	@echo
-	@echo 'PYTHON=...       the Python (3.10 or newer) to set up with; now: $(PYTHON)'
+	@echo 'PYTHON=...       the Python (3.11 or newer) to set up with; now: $(PYTHON)'
 	@echo "ARGS=...         options for pytest, such as ARGS='-k locate -x'"
 
 # The stamp is written last, so a set-up that was cut off is done again.
@@ -48,12 +49,12 @@ $(READY): pyproject.toml
 .PHONY: test
 test: $(READY)
 	$(PY) $(TESTS) $(ARGS) || test $$? -eq 5
-	@torch=$$($(PY) tests/support/torch_env.py current) && set -x && { "$$torch" $(TESTS) tests/torch $(ARGS) || test $$? -eq 5; }
+	@torch=$$($(PY) tests/support/torch_env.py current) && set -x && { "$$torch" $(TESTS) tests/integration/torch $(ARGS) || test $$? -eq 5; }
 
 .PHONY: test-seed
 test-seed: $(READY)
 	$(PY) $(TESTS) -m seed $(ARGS) || test $$? -eq 5
-	@torch=$$($(PY) tests/support/torch_env.py seed) && set -x && { "$$torch" $(TESTS) tests/torch $(ARGS) || test $$? -eq 5; }
+	@torch=$$($(PY) tests/support/torch_env.py seed) && set -x && { "$$torch" $(TESTS) tests/integration/torch $(ARGS) || test $$? -eq 5; }
 
 .PHONY: test-races
 test-races: $(READY)
@@ -90,7 +91,7 @@ compatibility: $(READY)
 
 .PHONY: benchmark
 benchmark: $(READY)
-	@$(PY) benchmarks/startup.py $(ARGS)
+	@$(PY) benchmarks/command.py $(ARGS)
 
 .PHONY: demo
 demo: $(READY)
@@ -100,9 +101,9 @@ demo: $(READY)
 lint: $(READY)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	$(PY) -m mypy patcher scripts benchmarks tests --exclude '^(patcher/selftest|tests/torch)/'
+	$(PY) -m mypy patcher scripts benchmarks tests --exclude '^(patcher/selftest|tests/integration/torch)/'
 	@torch=$$($(PY) tests/support/torch_env.py current) && set -x && \
-	$(PY) -m mypy --python-executable "$$torch" --cache-dir .mypy_cache/torch patcher/selftest patches $(wildcard tests/torch/*.py)
+	$(PY) -m mypy --python-executable "$$torch" --cache-dir .mypy_cache/torch patcher/selftest patches $(wildcard tests/integration/torch/*.py)
 
 .PHONY: coverage
 coverage: $(READY)

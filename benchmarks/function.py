@@ -2,7 +2,7 @@
 
     python benchmarks/function.py [--runs 25] [--device cuda]
 
-Needs torch: run it with the interpreter that `python scripts/torch_env.py current` prints. No Mac is needed: the
+Needs torch: run it with the interpreter that `python tests/support/torch_env.py current` prints. No Mac is needed: the
 function's branch for MPS runs on the device, here CUDA where there is one, whose launches stand in for Metal's.
 Each round times all variants one after the other, so that whatever else the machine does falls on all alike. An int is
 given to the others as the tensor that they need on MPS; on CUDA `torch.isin` takes it too, and is `eq` then.
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked = parser.parse_args(arguments)
     device = torch.device(asked.device)
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU ({platform.machine()})"
-    print(ABOUT.format(name, torch.__version__, datetime.datetime.now(tz=datetime.timezone.utc).date(), asked.runs))
+    print(ABOUT.format(name, torch.__version__, datetime.datetime.now(tz=datetime.UTC).date(), asked.runs))
     print("| elements, tests | fixed | loop | body B | torch.isin | of loop | of body B | of torch.isin |")
     print("|---" * 8 + "|")
     torch.manual_seed(0)

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import signal
+import sys
+from typing import TextIO, cast
 
 
 def main() -> None:
-    """Runs the command line. A Ctrl-C that comes before that is loaded, which takes a moment, waits until then."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
-    from patcher import cli
+    """Runs the command line, and exits."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # put back and clean up, as after Ctrl-C
+    for stream in (sys.stdout, sys.stderr):
+        if stream:  # None where it was closed
+            cast(TextIO, stream).reconfigure(errors="backslashreplace")  # type: ignore[attr-defined]
+    gc.disable()  # to look for cycles among imports and syntax trees takes a fifth of the time
+    atexit.register(gc.freeze)  # and at the end Python looks all the same
+    from patcher.cli import program  # after that
 
-    cli.main(ready=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, before))
+    program(prog_name="mps-patcher")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
+
+REINSTALL = "Reinstall transformers of the same version: pip install --force-reinstall --no-deps transformers==VERSION."
+"""The hint where only the wheel still has the original."""
+_UPSTREAM = "https://github.com/huggingface/transformers/blob"
+
 
 class PatcherError(Exception):
     """A refusal or a failure that the user is told of in two lines, without a traceback.
@@ -35,3 +41,9 @@ class CannotTell(PatcherError):
     """The question cannot be answered here: nothing was found, or what is needed to ask is not here."""
 
     exit_code = 3
+
+
+def report_release(version: str, file: PurePosixPath) -> str:
+    """The hint for a release that nobody here has seen."""
+    link = f"{_UPSTREAM}/v{version}/src/{file}"
+    return f"If transformers was released like this, please report it to the mps-patcher project with this link: {link}"

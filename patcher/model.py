@@ -1,48 +1,65 @@
-"""The words of the project as frozen values: Patch, Target, State, Check, Result."""
+"""The project's words as frozen values: Patch, Effect, Target, State, Check, Result."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path, PurePosixPath
 
 from patcher.errors import PatcherError
 
 
-class State(str, Enum):
-    """What the files say of one patch in one target. Derived from their content, never from a marker."""
+class State(StrEnum):
+    """What the files of a target say of one patch. Derived from their content, never from a marker."""
 
     UNPATCHED = "unpatched"
-    """A known defective body is there."""
+    """A known defective body or call is there."""
     PATCHED = "patched"
-    """Our body is there, and the file is as we left it."""
+    """The files are what the patch makes of the originals."""
     OUTDATED = "outdated"
-    """The work of another version of this tool is there, as it left it; apply brings it up to date."""
+    """The files are what an earlier version of this tool made of the originals."""
     MODIFIED = "modified"
-    """An unknown body is there, or the file was edited since we patched it."""
+    """An unknown body is there, or a patched file was edited since."""
     ABSENT = "absent"
-    """This release has no such function."""
+    """This release has no such function or call."""
     INTERRUPTED = "interrupted"
-    """A previous run was cut off; the next apply or revert finishes or undoes it by itself."""
+    """A run was cut off; the next apply or revert finishes or undoes it by itself."""
+
+
+class Effect(StrEnum):
+    """What a defect does to the users of a target."""
+
+    FAILS = "fails"
+    """`generate()` or an import raises."""
+    EDGE_CASES = "edge-cases"
+    """Only inputs that `generate()` does not produce are wrong."""
+    NONE = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KnownBody:
-    """A body of the patched function that some release ships, known by the shape of its syntax tree."""
+class KnownCode:
+    """A function body, or an `if` statement, of some release, known by its syntax tree."""
 
     name: str
-    """How messages call it, such as `A (transformers 4.45.0 - 4.46.1)`."""
+    """For messages, such as `the body of transformers 4.45.0 - 4.46.1`."""
     digest: str
-    """What `patcher.body.body_digest` gives for it: parameters and statements, without docstring or annotations."""
+    """What `patcher.edit.syntax.code_digest` gives for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Need:
-    """Whether a target needs a patch, and why, in a sentence a user understands."""
+class EffectRow:
+    """One row of a patch's table: where the defect has which effect. Specifiers are PEP 440; empty matches all."""
 
-    needed: bool
-    reason: str
+    transformers: str
+    torch: str = ""
+    macos: str = ""
+    installed: str = ""
+    """A requirement, such as `coqui-tts<0.28`, that an installed distribution has to meet."""
+    effect: Effect
+    error: str | None = None
+    """The error's own text, for `fails`."""
+    cures: tuple[str, ...] = ()
+    """What else ends it, such as `transformers 4.46.2 or newer`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,46 +70,41 @@ class Patch:
     summary: str
     """What the patch does, in one line."""
     links: tuple[str, ...]
-    """The reports and pull requests that tell of the defect."""
+    """The reports and pull requests that describe the defect."""
     file: PurePosixPath
-    """The file that holds the function, relative to site-packages."""
+    """The file that defines `function`, relative to site-packages."""
     function: str
-    """The qualified name of the function in that file."""
-    need: Callable[[str, str | None, int], Need]
-    """(transformers version, torch version or None, number of files that the patch is about) -> whether and why."""
-    requires: tuple[Patch, ...] = ()
-    """The patches that this one calls: applied before it, taken back after it."""
+    requires: tuple[str, ...] = ()
+    """The names of the patches whose function this one calls."""
+    effects: tuple[EffectRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionPatch(Patch):
-    """One function of one file: its body is replaced, or the function is added where a release has none."""
+    """Gives a function of one file another body, or appends the function where a release has none."""
 
-    replacement: Path
-    """A Python file with the right function, under the same name, at its top level."""
-    known: tuple[KnownBody, ...]
-    """The defective bodies that the replacement is known to replace."""
-    former: tuple[KnownBody, ...] = ()
-    """Replacements of earlier versions of this tool."""
-    without: Callable[[str], bool]
-    """Whether a release of transformers is known to have no such function, so that it is to be added."""
+    replacement: str
+    """The source of a module that holds the right function, under the same name, at its top level."""
     contract: Path
-    """A Python file of cases that the self-test runs inside the target's interpreter."""
+    """A module of cases that the self-test runs in the target's interpreter."""
+    known_bodies: tuple[KnownCode, ...]
+    """The defective bodies that the replacement is known to replace."""
+    previous_bodies: tuple[KnownCode, ...] = ()
+    """Replacements of earlier versions of this tool."""
+    lacks_function: str
+    """The releases of transformers, as a specifier, that have no such function, so that it may be appended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallsPatch(Patch):
-    """Every call of `callee` in a package goes through `function` of `file` instead."""
+    """Sends every direct call of `callee` in the package through `function` of `file`."""
 
     callee: str
-    """The qualified name of what is called, such as `torch.isin`."""
-    parameters: tuple[str, ...]
-    """The parameters of `callee` that `function` has too, in order."""
-    beneath: tuple[PurePosixPath, ...] = ()
-    """Packages that the function's module imports: a module in there cannot import the function."""
-    branches: tuple[KnownBody, ...]
-    """`if` statements that stand in for `callee` on one device, by the shape of their test and body: they go, and
-    what stands under their `else` takes their place."""
+    """What is called, literally: `torch.isin`."""
+    imported_by_module: tuple[PurePosixPath, ...] = ()
+    """Folders that the function's module imports from: a module in there cannot import the function at its top."""
+    device_branches: tuple[KnownCode, ...] = ()
+    """`if` statements that stand in for `callee` on one device: their test becomes `False`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,19 +116,19 @@ class Target:
     dist_info: Path
     """The `transformers-X.dist-info` folder."""
     version: str
-    """The version that `dist_info` names."""
+    """The version in its METADATA."""
     python: Path | None
-    """The interpreter that sees this install, as the user or the search named it; None where none here can run it."""
+    """The interpreter that imports this install, as named or found; None where none here can run it."""
     torch: str | None
-    """The version of torch that the same environment holds, read from its metadata; None where there is none."""
+    """The version of torch in the same environment, from its metadata; None where there is none."""
     installer: str | None
     """The content of INSTALLER: pip, uv, conda, ..."""
     pycache_prefix: Path | None
-    """The interpreter's `sys.pycache_prefix`, where its bytecode lives if not beside the source."""
+    """The interpreter's `sys.pycache_prefix`, where its bytecode lies if not beside the source."""
     reason: str
-    """Why this target was chosen, in words."""
-    identity: tuple[int, int] | None = None
-    """Device and inode of `site_packages` when it was judged; None where that is not known."""
+    """Why this target was chosen, as a clause."""
+    search_path: tuple[Path, ...] = ()
+    """That interpreter's `sys.path`, or site-packages alone: where other distributions are looked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +139,22 @@ class NotFound:
     site_packages: Path | None
     error: PatcherError
     version: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Impact:
+    """The effect of a patch's defect on one target, and what it was judged from."""
+
+    effect: Effect
+    error: str | None = None
+    """The error's own text, for `fails`."""
+    cures: tuple[str, ...] = ()
+    torch: str | None = None
+    """The torch it was judged for; None: any, since the target holds none."""
+    macos: str | None = None
+    """The macOS it was judged for; None: any."""
+    assumed_macos: bool = False
+    """Whether `macos` is neither the real one nor given with --macos."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +181,7 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Touched:
+class ChangedFile:
     """One file of a patch, before and after a command."""
 
     path: Path
@@ -169,17 +197,11 @@ class Result:
 
     target: Target | NotFound
     patch: str | None
-    file: Path | None
-    """The patched file, of a patch that has one."""
     state: State | None
     changed: bool = False
-    before: str | None = None
-    """sha256 of the file when the command began, in hex."""
-    after: str | None = None
-    """sha256 of the file when the command ended, in hex; under `--dry-run`, what it would be."""
-    files: tuple[Touched, ...] = ()
+    files: tuple[ChangedFile, ...] = ()
     """Every file that the patch is about in this target."""
-    need: Need | None = None
+    impact: Impact | None = None
     note: str | None = None
     """A sentence for the user: what was done, or why there was nothing to do."""
     diff: str | None = None

@@ -3,9 +3,9 @@
 import sys
 
 complaint = None
-if sys.version_info < (3, 10):
+if sys.version_info < (3, 11):
     have = (sys.executable or "this python", ".".join(str(part) for part in sys.version_info[:3]))
-    complaint = "mps-patcher needs Python 3.10 or newer; %s is %s." % have
+    complaint = "mps-patcher needs Python 3.11 or newer; %s is %s." % have
 else:
     try:
         import ensurepip  # noqa: F401

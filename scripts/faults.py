@@ -24,19 +24,21 @@ import reliability
 from fault_target import RELEASES, VERBS, unpack_release
 from syscalls import available
 
+BEFALLS = ("killed", "failed once", "failed for good", "killed while putting back")
+
 
 def kill_and_fail(every: int) -> list[str]:
     """All commands, on all processors; returns the table."""
     workers = os.cpu_count() or 1
-    rows = ["| command | calls | killed | failed once | failed for good |", "|---|---|---|---|---|"]
-    with ProcessPoolExecutor(workers, mp_context=get_context("fork")) as pool:
+    rows = [f"| command | calls | {' | '.join(BEFALLS)} |", f"|---|---|{'---|' * len(BEFALLS)}"]
+    with worker_processes() as pool:
         for patch in RELEASES:
             for verb in VERBS:
                 start = time.monotonic()
                 shares = [pool.submit(faults.share, patch, verb, every, part, workers) for part in range(workers)]
                 done = [one.result() for one in shares]
                 counts = sum((counted for _, counted in done), Counter())
-                befell = " | ".join(str(counts[what]) for what in ("killed", "failed", "failed for good"))
+                befell = " | ".join(str(counts[what]) for what in BEFALLS)
                 rows.append(f"| `{verb} {patch}` on {RELEASES[patch]} | {done[0][0]} | {befell} |")
                 print(f"{rows[-1]} {time.monotonic() - start:.0f} s", flush=True)
     return rows
@@ -45,15 +47,25 @@ def kill_and_fail(every: int) -> list[str]:
 def lose_power() -> list[str]:
     """All commands; returns the table."""
     rows = ["| command | prefixes | states that a disk may be left in |", "|---|---|---|"]
-    for patch in RELEASES:
-        with tempfile.TemporaryDirectory(prefix="mps-patcher-power-") as folder:
-            target = unpack_release(patch, Path(folder).resolve())
-            target.prepare()
-            for verb in VERBS:
-                prefixes, states = power_loss.replay(target, verb)
-                rows.append(f"| `{verb} {patch}` on {RELEASES[patch]} | {prefixes} | {states} |")
-                print(rows[-1], flush=True)
+    with worker_processes() as pool:
+        commands = [(patch, verb) for patch in RELEASES for verb in VERBS]
+        for (patch, verb), done in zip(commands, pool.map(lose_power_in, *zip(*commands, strict=True)), strict=True):
+            rows.append(f"| `{verb} {patch}` on {RELEASES[patch]} | {done[0]} | {done[1]} |")
+            print(rows[-1], flush=True)
     return rows
+
+
+def lose_power_in(patch: str, verb: str) -> tuple[int, int]:
+    """One command."""
+    with tempfile.TemporaryDirectory(prefix="mps-patcher-power-") as folder:
+        target = unpack_release(patch, Path(folder).resolve())
+        target.prepare()
+        return power_loss.replay(target, verb)
+
+
+def worker_processes() -> ProcessPoolExecutor:
+    """One for each processor."""
+    return ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("fork"))
 
 
 def main() -> None:

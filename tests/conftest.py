@@ -30,7 +30,7 @@ FEW = {
 INSTALLER_ROW = "INSTALLER,sha256=zuuue4knoyJ-UwPPXg8fezS7VCrXJQrAP7zeNuwvFQg,4"
 
 # These run in an environment that has torch: `make test` starts them there.
-collect_ignore = [] if importlib.util.find_spec("torch") else ["torch"]
+collect_ignore = [] if importlib.util.find_spec("torch") else ["integration/torch"]
 
 # The same inputs in every run, so that a failure is the change's own; `make test-fuzz` looks for new ones.
 settings.register_profile("deterministic", derandomize=True, database=None, deadline=None)

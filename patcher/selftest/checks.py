@@ -1,27 +1,27 @@
 """The checks that run inside the target's interpreter. Each returns a sentence, or raises `Failed` with one."""
 
 from __future__ import annotations
-import __future__
 
-import ast
 import importlib
 import importlib.machinery
 import importlib.util
 import os
 import sys
 import traceback
-import types
 import warnings
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
-Request = Dict[str, Any]
+SelftestRequest = Dict[str, Any]
+
+LARGE = 2**16
+"""Elements from which on an operand is tried in one autograd mode only, for the sake of time."""
 
 
 class Failed(Exception):
     """A check did not pass; the message says what was seen."""
 
 
-def bytecode(request: Request) -> str:
+def bytecode(request: SelftestRequest) -> str:
     """What this interpreter would run for the files is the source on disk, whatever their bytecode claims."""
     for file in request["files"]:
         _would_run(_module(file, request["site_packages"]), file)
@@ -57,62 +57,62 @@ def _module(file: str, site_packages: str) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def contract(request: Request, device: Any) -> str:
+def contract(request: SelftestRequest, device: Any) -> str:
     """The installed function gives, on the device, what `torch.isin` gives on the CPU."""
     function = _installed(request)
     module = _load("mps_patcher_contract", request["contract"])
-    failures: List[str] = []
-    cases = [case for case in module.cases() if _representable(case, device)]
-    for case in cases:
-        fault = _fault(_run_case, function, module, case, device)
-        if fault:
-            failures.append("%s: %s" % (case.name, fault))
-    if failures:
-        raise Failed("%d of %d cases failed; the first, %s" % (len(failures), len(cases), failures[0]))
+    with device.active(), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cases = [case for case in module.cases() if _representable(case, device)]
+        faults = [(case.name, _fault(_run_case, function, module, case, device)) for case in cases]
+    _all_right(faults, "cases")
     return "%d cases equal torch.isin on the CPU" % len(cases)
 
 
-def callers(request: Request) -> str:
-    """Every module of the package that imports the function by name holds the fixed one, and so does its own."""
-    own = _module(request["file"], request["site_packages"]), request["function"]
-    importers = _importers(request)
-    wrong, missing = [], []
-    for name, held in [own] + importers:
-        try:
-            module = importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            if (error.name or "").partition(".")[0] == name.partition(".")[0]:
-                raise
-            missing.append("%s (no %s)" % (name, error.name))
-            continue
-        if not _is_fixed(getattr(module, held, None), request):
-            wrong.append(name)
-    if wrong:
-        told = len(wrong), len(importers) + 1, ", ".join(wrong)
-        raise Failed("%d of %d modules do not hold the fixed function: %s" % told)
-    count = len(importers) - len(missing)
-    sentence = "%d module%s the fixed function" % (count, " holds" if count == 1 else "s hold")
-    if not importers:
-        sentence = "%s holds the fixed function, which no other module of the package imports" % own[0]
-    return sentence + ("; not importable here: " + ", ".join(missing) if missing else "")
-
-
-def generate() -> str:
+def generate(device: Any) -> str:
     """Small models generate the same tokens on the device as on the CPU."""
     from . import generation
 
-    failures: List[str] = []
-    count = 0
+    faults: List[Tuple[str, Optional[str]]] = []
     for model_name, build in generation.models().items():
-        on_cpu, on_device = build(), build().to("mps")
-        for run in generation.runs():
-            count += 1
-            fault = _fault(_same_tokens, on_cpu, on_device, run)
-            if fault:
-                failures.append("%s, %s: %s" % (model_name, run.name, fault))
-    if failures:
-        raise Failed("%d of %d runs failed; the first, %s" % (len(failures), count, failures[0]))
-    return "%d runs of %s gave the CPU's tokens" % (count, ", ".join(generation.models()))
+        on_cpu = build()
+        expected = [generation.tokens(on_cpu, run, "cpu") for run in generation.runs()]
+        with device.active():
+            on_device = build().to("mps")
+            for run, tokens in zip(generation.runs(), expected):
+                faults.append((model_name + ", " + run.name, _fault(_same_tokens, on_device, run, tokens)))
+    _all_right(faults, "runs")
+    return "%d runs of %s gave the CPU's tokens" % (len(faults), " and ".join(generation.models()))
+
+
+def callers(request: SelftestRequest) -> str:
+    """Every loaded module of transformers that has the function by name has the installed one.
+
+    Those of its generation are loaded for that, and must have the function if their source names it.
+    """
+    name, function = request["function"], _installed(request)
+    importlib.import_module("transformers.generation.utils")
+    loaded = {key: module for key, module in sorted(sys.modules.items()) if key.startswith("transformers.")}
+    held = {key: vars(module)[name] for key, module in loaded.items() if name in getattr(module, "__dict__", ())}
+    generation = [key for key in loaded if key.startswith("transformers.generation.")]
+    wrong = [key for key, other in held.items() if other is not function]
+    wrong += [key for key in generation if key not in held and _has_in_source(loaded[key], name)]
+    if wrong:
+        raise Failed("another function, or none, in %s" % ", ".join(wrong))
+    return "%d of %d loaded modules have the function, each the installed one" % (len(held), len(loaded))
+
+
+def _has_in_source(module: Any, name: str) -> bool:
+    """Whether the source of a module has that name in it."""
+    with open(module.__file__, "rb") as file:
+        return name.encode() in file.read()
+
+
+def _all_right(faults: List[Tuple[str, Optional[str]]], what: str) -> None:
+    """Fails with the first of what went wrong, if anything did."""
+    failed = ["%s: %s" % (name, fault) for name, fault in faults if fault]
+    if failed:
+        raise Failed("%d of %d %s failed; the first, %s" % (len(failed), len(faults), what, failed[0]))
 
 
 def describe(error: BaseException) -> str:
@@ -139,14 +139,14 @@ def _fault(step: Callable[..., None], *operands: Any) -> Optional[str]:
     return None
 
 
-def _same_tokens(on_cpu: Any, on_device: Any, run: Any) -> None:
+def _same_tokens(model: Any, run: Any, expected: List[List[int]]) -> None:
     from . import generation
 
-    if generation.tokens(on_cpu, run, "cpu") != generation.tokens(on_device, run, "mps"):
+    if generation.tokens(model, run, "mps") != expected:
         raise Failed("other tokens than on the CPU")
 
 
-def _installed(request: Request) -> Any:
+def _installed(request: SelftestRequest) -> Any:
     name = _module(request["file"], request["site_packages"])
     module = importlib.import_module(name)
     if not hasattr(module, request["function"]):
@@ -169,9 +169,9 @@ def _run_case(function: Any, module: Any, case: Any, device: Any) -> None:
 
     on_cpu = placed(case.elements, case.view, "cpu"), placed(case.test_elements, case.test_view, "cpu")
     expected = module.reference(*on_cpu)
-    for mode in (torch.enable_grad, torch.no_grad, torch.inference_mode):
-        with warnings.catch_warnings(), mode():
-            warnings.simplefilter("error")
+    is_large = any(isinstance(x, torch.Tensor) and x.numel() >= LARGE for x in on_cpu)
+    for mode in (torch.no_grad,) if is_large else (torch.enable_grad, torch.no_grad, torch.inference_mode):
+        with mode():
             elements = placed(case.elements, case.view, "mps")
             test_elements = placed(case.test_elements, case.test_view, "cpu" if case.test_on_cpu else "mps")
             with device.watched():
@@ -187,77 +187,6 @@ def _compare(got: Any, expected: Any) -> None:
         raise Failed("a result of %s %s on %s, not %s %s on %s" % (seen + wanted))
     if not torch.equal(got.cpu(), expected):
         raise Failed("%d of %d values differ" % (int((got.cpu() != expected).sum()), expected.numel()))
-
-
-def _importers(request: Request) -> List[Tuple[str, str]]:
-    """The modules of the package whose source imports the function, and the name that each has for it."""
-    file = request["file"]
-    module = os.path.basename(file)[: -len(".py")]
-    found: List[Tuple[str, str]] = []
-    for folder, _, files in sorted(os.walk(os.path.dirname(file))):
-        for path in (os.path.join(folder, each) for each in sorted(files) if each.endswith(".py")):
-            name = _module(path, request["site_packages"])
-            found.extend((name, held) for held in _imported(path, module, request["function"]))
-    return found
-
-
-def _imported(path: str, module: str, function: str) -> List[str]:
-    """The names under which `from ...module import function` leaves it in the module at `path`."""
-    with open(path, "rb") as file:
-        source = file.read()
-    if function.encode() not in source:
-        return []
-    return [
-        alias.asname or alias.name
-        for node in _at_module_level(ast.parse(source))
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[-1] == module
-        for alias in node.names
-        if alias.name == function
-    ]
-
-
-def _at_module_level(node: ast.AST) -> Iterator[ast.AST]:
-    """Every node whose names are the module's: none inside of functions and classes."""
-    for child in ast.iter_child_nodes(node):
-        if not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)):
-            yield child
-            yield from _at_module_level(child)
-
-
-def _is_fixed(held: Any, request: Request) -> bool:
-    """Whether it is the replacement, compiled with the future import of annotations that its module has, or without."""
-    if not isinstance(held, types.FunctionType):
-        return False
-    flags = held.__code__.co_flags & __future__.annotations.compiler_flag
-    return _same_code(held.__code__, _code_in(request["replacement"], request["function"], flags))
-
-
-def _code_in(path: str, function: str, flags: int) -> types.CodeType:
-    """The code of a function at the top level of a file, as if that began with the future imports of `flags`."""
-    with open(path, "rb") as file:
-        tree = ast.parse(file.read())
-    # Python compiles `torch.x()` in its own way where it sees `import torch`
-    kept = [node for node in tree.body if isinstance(node, ast.Import) or getattr(node, "name", "") == function]
-    tree.body = kept
-    code = compile(tree, path, "exec", flags, dont_inherit=True)
-    return next(x for x in code.co_consts if isinstance(x, types.CodeType) and x.co_name == function)
-
-
-def _same_code(one: types.CodeType, other: types.CodeType) -> bool:
-    """Whether two functions do the same, wherever they stand: all but file names and line numbers is compared."""
-    if (one.co_code, one.co_names, one.co_varnames, one.co_freevars) != (
-        other.co_code,
-        other.co_names,
-        other.co_varnames,
-        other.co_freevars,
-    ):
-        return False
-    if len(one.co_consts) != len(other.co_consts):
-        return False
-    return all(
-        _same_code(a, b) if isinstance(a, types.CodeType) and isinstance(b, types.CodeType) else a == b
-        for a, b in zip(one.co_consts, other.co_consts)
-    )
 
 
 def _load(name: str, path: str) -> Any:

@@ -64,10 +64,10 @@ def choose(kind: str, torch_version: Optional[str], macos: Optional[str]) -> Dev
         raise Unavailable("PyTorch %s has no MPS device on this machine" % torch.__version__)
     if real and kind != "emulated" and not (torch_version or macos):
         return Device("mps", torch.__version__, platform.mac_ver()[0], None)
-    release = mps_rules.parse(torch_version or torch.__version__)
+    release = mps_rules.parse_version(torch_version or torch.__version__)
     oldest = mps_rules.oldest_macos(release)
-    system = mps_rules.parse(macos) if macos else oldest
-    if torch_version and release > max(mps_rules.NEWEST_TORCH, mps_rules.parse(torch.__version__)):
+    system = mps_rules.parse_version(macos) if macos else oldest
+    if torch_version and release > max(mps_rules.NEWEST_TORCH, mps_rules.parse_version(torch.__version__)):
         raise NoRules("No rules are known of a torch %s" % torch_version)
     if system < oldest:
         needed = (mps_rules.show(release), mps_rules.show(oldest))
@@ -77,7 +77,7 @@ def choose(kind: str, torch_version: Optional[str], macos: Optional[str]) -> Dev
 
 def pretend(version: str) -> Optional[str]:
     """Make transformers believe in torch of this version, such as '2.1'. Why it cannot, in words; None if it can."""
-    if mps_rules.parse(version) < min(mps_rules.OLDEST_MACOS):
+    if mps_rules.parse_version(version) < min(mps_rules.OLDEST_MACOS):
         return "The rules of torch %s are not known, those of 2.0 and later are" % version
     full = version if version.count(".") > 1 else version + ".0"
     metadata: Any = importlib.metadata

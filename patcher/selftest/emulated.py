@@ -9,19 +9,20 @@ hardware: whatever is found here is found on an emulated device, and is to be ca
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+import functools
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
 
 import torch
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_flatten, tree_map
 
 from .events import emulated_events
-from .rules import TWO_DEVICES, Refusal, Rules
+from .rules import INDEX_ON_MPS, TWO_DEVICES, Refusal, Rules
 
 DEVICE = torch.device("mps:0")
 
-# Operators whose operands may be on two devices [S]: copies, and indexing by a tensor on the CPU
-ACROSS_DEVICES = ("aten::copy_", "aten::_to_copy", "aten::index", "aten::index_put", "aten::index_put_")
+# Operators whose operands may be on two devices [S]: copies, and indexing of a tensor on MPS by one on the CPU
+COPIES = ("aten::copy_", "aten::_to_copy")
+INDEXING = ("aten::index", "aten::index_put", "aten::index_put_")
 
 # What reads values back, and so waits for the device
 READS = ("aten::_local_scalar_dense", "aten::nonzero", "aten::is_nonzero", "aten::equal", "aten::masked_select")
@@ -60,16 +61,40 @@ class EmulatedTensor(torch.Tensor):
         cls, func: Any, types: Any, args: Tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        operands = [x for x in tree_flatten((args, kwargs))[0] if isinstance(x, torch.Tensor)]
-        name = func._schema.name
-        _apply_rules(name, func._schema.overload_name, args, operands)
+        name, overload = _operator(func)
+        operands = _tensors((*args, *kwargs.values()))
+        _apply_rules(name, overload, args, operands)
         with _below_dispatch():
             if _State.strict:
                 args = _misread(name, args)
             out = func(*args, **kwargs)
             if _State.strict and name in ("aten::any", "aten::all") and operands[0].numel() == 0 and out.numel():
                 out = ~out  # [S] empty input: any(dim) returns unwritten memory, all() gave False (#104694)
-            return tree_map(lambda x: EmulatedTensor(x) if type(x) is torch.Tensor else x, out)
+            return _on_device(out)
+
+
+@functools.lru_cache(maxsize=None)
+def _operator(func: Any) -> Tuple[str, str]:
+    """The names of an operator and its overload, such as ("aten::isin", "Tensor_Tensor")."""
+    return func._schema.name, func._schema.overload_name
+
+
+def _tensors(values: Iterable[Any]) -> List[torch.Tensor]:
+    """The tensors among an operator's arguments, also those in lists. (torch's pytree takes longer than all else.)"""
+    found: List[torch.Tensor] = []
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            found.append(value)
+        elif isinstance(value, (list, tuple)):
+            found.extend(x for x in value if isinstance(x, torch.Tensor))
+    return found
+
+
+def _on_device(out: Any) -> Any:
+    """What an operator returned, with every new tensor an emulated one."""
+    if isinstance(out, (list, tuple)):
+        return type(out)(_on_device(x) for x in out)
+    return EmulatedTensor(out) if type(out) is torch.Tensor else out
 
 
 def _apply_rules(name: str, overload: str, args: Tuple[Any, ...], operands: List[torch.Tensor]) -> None:
@@ -77,15 +102,24 @@ def _apply_rules(name: str, overload: str, args: Tuple[Any, ...], operands: List
     if rules is None:
         raise RuntimeError("an emulated tensor was used outside emulated()")
     _refuse(rules.missing(name, overload))
-    on_cpu = [x for x in operands if not isinstance(x, EmulatedTensor) and x.ndim > 0]
-    if on_cpu and name not in ACROSS_DEVICES:
-        raise RuntimeError(TWO_DEVICES)
+    if not all(isinstance(x, EmulatedTensor) for x in operands):
+        _refuse(_two_devices(name, args, operands))
     if name == "aten::isin":
         dtypes = [_name(x.dtype) if isinstance(x, torch.Tensor) else "" for x in args[:2]]
         _refuse(rules.isin(dtypes[0] or dtypes[1], dtypes[1] or dtypes[0]))
     _refuse(rules.dimensions(name, operands[0].ndim if overload == "dim" else 0))
     if _State.strict and (name in READS or (name == "aten::index" and _has_mask(args))):
         raise ReadBack("%s reads from the device and waits for it" % name)
+
+
+def _two_devices(name: str, args: Tuple[Any, ...], operands: List[torch.Tensor]) -> Optional[Refusal]:
+    """The refusal of operands of which some are on the CPU: there a tensor without dimensions may be."""
+    if name in COPIES:
+        return None
+    if name in INDEXING:
+        by_mps = not isinstance(args[0], EmulatedTensor) and any(isinstance(x, EmulatedTensor) for x in args[1])
+        return INDEX_ON_MPS if by_mps else None
+    return TWO_DEVICES if any(x.ndim for x in operands if not isinstance(x, EmulatedTensor)) else None
 
 
 def _has_mask(args: Tuple[Any, ...]) -> bool:
@@ -111,24 +145,26 @@ class _DeviceMode(TorchFunctionMode):
     """Functions that name a device, or take values off it."""
 
     def __torch_function__(self, func: Any, types: Any, args: Tuple[Any, ...] = (), kwargs: Any = None) -> Any:
-        kwargs = dict(kwargs or {})
-        emulated = bool(args) and isinstance(args[0], EmulatedTensor)
+        kwargs = kwargs or {}
         if func is torch.Tensor.to:
             return _to(args, kwargs)
-        if emulated and func in _LEAVING:
-            return _LEAVING[func](*args, **kwargs)
-        if emulated and func is torch.Tensor.new:
-            return EmulatedTensor(to_cpu(args[0]).new(*args[1:]))
-        if func in (torch.tensor, torch.as_tensor) and emulated and kwargs.get("device") is None:
-            kwargs["device"] = DEVICE
-        if kwargs.get("device") is None:
-            return func(*args, **kwargs)
-        to_mps = torch.device(kwargs["device"]).type == "mps"
-        if to_mps:
-            kwargs["device"] = torch.device("cpu")
-            _refuse(_State.rules.dtype(_name(kwargs["dtype"])) if _State.rules and kwargs.get("dtype") else None)
-        out = func(*args, **kwargs)
-        return to_mps_device(out) if to_mps else to_cpu(out) if isinstance(out, EmulatedTensor) else out
+        if args and isinstance(args[0], EmulatedTensor):
+            if func in _HANDLED:
+                return _HANDLED[func](*args, **kwargs)
+            if func in _COPYING:
+                kwargs = dict(kwargs, device=kwargs.get("device") or DEVICE)
+        device = kwargs.get("device")
+        return func(*args, **kwargs) if device is None else _made(torch.device(device), func, args, kwargs)
+
+
+def _made(device: torch.device, func: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Any:
+    """What a function that was told a device makes there."""
+    to_mps = device.type == "mps"
+    if to_mps:
+        kwargs = dict(kwargs, device=torch.device("cpu"))
+        _refuse(_State.rules.dtype(_name(kwargs["dtype"])) if _State.rules and kwargs.get("dtype") else None)
+    out = func(*args, **kwargs)
+    return to_mps_device(out) if to_mps else to_cpu(out) if isinstance(out, EmulatedTensor) else out
 
 
 def _to(args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Any:
@@ -187,7 +223,12 @@ def _format(tensor: torch.Tensor, how: str) -> str:
     return format(to_cpu(tensor).item(), how) if tensor.ndim == 0 else format(_show(tensor), how)
 
 
-_LEAVING: Dict[Any, Any] = {
+# They make a tensor where the one that they are given is
+_COPYING = (torch.tensor, torch.as_tensor, torch.Tensor.new_tensor)
+
+_HANDLED: Dict[Any, Any] = {
+    torch.Tensor.new: lambda x, *args: EmulatedTensor(to_cpu(x).new(*args)),
+    torch.Tensor.get_device: lambda _: 0,
     torch.Tensor.__repr__: lambda x, **_: _show(x),
     torch.Tensor.__format__: _format,
     torch.Tensor.cpu: lambda x, *_, **__: to_cpu(x),

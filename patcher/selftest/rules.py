@@ -30,11 +30,8 @@ NEWEST_TORCH: Version = (2, 13)  # the newest release that the evidence was gath
 
 MISSING_BEFORE: Dict[str, Version] = {
     # [B] no symbol of these kernels in earlier wheels
-    "aten::sort": (2, 2),
     "aten::searchsorted": (2, 2),
     "aten::bucketize": (2, 2),
-    "aten::_unique2": (2, 10),
-    "aten::unique_consecutive": (2, 10),
     "aten::unique_dim": (2, 10),
 }
 
@@ -53,14 +50,21 @@ FLOAT64 = (
 
 OTHER_DTYPE = "Expected elements.dtype() == test_elements.dtype() to be true, but got false."  # [B] torch 2.4 - 2.7
 
-TWO_DEVICES = "Expected all tensors to be on the same device, but found at least two devices, mps:0 and cpu!"  # [S]
-
 
 class Refusal(NamedTuple):
     """The exception that the backend raises instead of computing."""
 
     error: Type[Exception]
     message: str
+
+
+TWO_DEVICES = Refusal(  # [S]
+    RuntimeError, "Expected all tensors to be on the same device, but found at least two devices, mps:0 and cpu!"
+)
+
+INDEX_ON_MPS = Refusal(  # [S] #69607
+    RuntimeError, "indices should be either on cpu or on the same device as the indexed tensor (cpu)"
+)
 
 
 class Rules(NamedTuple):
@@ -114,7 +118,7 @@ def oldest_macos(torch: Version) -> Version:
     return _of(OLDEST_MACOS, torch)
 
 
-def parse(version: str) -> Version:
+def parse_version(version: str) -> Version:
     """'2.1.0+cpu' or '13' as (2, 1) or (13, 0)."""
     parts = version.split("+")[0].split(".")
     return int(parts[0]), int("".join(c for c in (parts[1] if len(parts) > 1 else "0") if c.isdigit()) or 0)

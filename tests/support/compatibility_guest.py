@@ -4,8 +4,8 @@
 
 Prints one line of JSON: by rules, either {"refused": why} or {"runs": how many, "errors": {text: in how many runs}}.
 torch is imported once; each set of rules has a process of its own, forked before transformers is imported, so that
-transformers decides anew what it believes of torch. The models, the runs and the device are those of `verify`, of which
-RUNS are a selection.
+transformers decides anew what it believes of torch. The runs and the device are those of `verify`, and so are
+two of the models; RUNS are a selection.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from small_models import more_models
 
 from patcher.selftest import device, generation
 
@@ -51,7 +53,7 @@ def outcome(torch_version: str, macos: str) -> dict[str, Any]:
     errors: Counter[str] = Counter()
     with chosen.active():
         for model, names in RUNS.items():
-            build = generation.models()[model]
+            build = more_models()[model]
             try:
                 on_cpu = build()
             except Exception as error:  # nothing of that is MPS's: this transformers needs another torch

@@ -6,9 +6,11 @@ import ast
 import json
 import os
 import stat
+import struct
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -18,14 +20,38 @@ from zipfile import ZipFile
 from syscalls import Call, Decision, Ending, intercept
 from torch_env import wheel
 
-from patcher import cli
+from patcher.cli import program
 
 RELEASES = {"isin_mps_friendly": "4.45.1", "direct_isin": "4.50.3"}
 """By patch, the release that it is tried on: direct_isin changes two files of 4.50.3, and brings the other along."""
+FEW = (
+    "transformers/__init__.py",
+    "transformers/models/grounding_dino/modeling_grounding_dino.py",
+    "transformers/models/moshi/modeling_moshi.py",
+    "transformers/pytorch_utils.py",
+)
+"""All of 4.50.3 that a patch is about."""
 VERBS = ("apply", "revert")
 TRUE_STATES = {"unpatched", "patched", "interrupted"}
 
-Facts = tuple[Any, ...]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What is kept of a file or a folder."""
+
+    link: str | None
+    """The text of the symbolic link, where it is one; the rest is then that of the file it leads to."""
+    mode: str
+    uid: int
+    gid: int
+    links: int
+    """The names that the file has; 0 for a folder, of which that says how many folders are in it."""
+    attributes: tuple[tuple[str, bytes], ...]
+    mtime_ns: int | None = None
+    """None for a folder."""
+    digest: str | None = None
+
+
 Snapshot = dict[str, Facts]
 
 
@@ -41,27 +67,41 @@ class FaultTarget:
     patch: str
     original: Snapshot = field(default_factory=dict)
     patched: Snapshot = field(default_factory=dict)
-    meant: dict[str, set[str]] = field(default_factory=dict)
-    """By path, the digests of all that an undisturbed run puts there, also in between."""
     clean: str | None = None
     """The verb whose work is known to be all that was done here; None where that is not known."""
-    known: dict[tuple[int, ...], str] = field(default_factory=dict)
-    """Digests by what the system says of a file: thousands of them stay the same."""
+    known: dict[tuple[int, ...], Facts] = field(default_factory=dict)
+    """By what the system says of a file: thousands of them stay the same."""
+
+    @property
+    def module(self) -> Path:
+        """The function's module."""
+        return self.site_packages / "transformers" / "pytorch_utils.py"
 
     @property
     def bytecode(self) -> Path:
         """Bytecode of the function's module as another interpreter may have left it."""
-        return self.site_packages / "transformers" / "__pycache__" / "pytorch_utils.cpython-38.pyc"
-
-    @property
-    def source(self) -> bytes:
-        """The function's module as it stands."""
-        return (self.site_packages / "transformers" / "pytorch_utils.py").read_bytes()
+        return self.module.parent / "__pycache__" / "pytorch_utils.cpython-38.pyc"
 
     def plant(self) -> None:
         """Leaves bytecode of the function's module as it stands, which is run without a look at the source."""
         self.bytecode.parent.mkdir(exist_ok=True)
-        self.bytecode.write_bytes(b"unchecked hash of " + self.source)
+        self.bytecode.write_bytes(b"unchecked hash of " + self.module.read_bytes())
+
+    def dress(self) -> None:
+        """Makes files less plain, so that more calls are needed: attributes, another group, a link, an ACL handed down.
+
+        What the file system or the user cannot do is left out.
+        """
+        with suppress(OSError):
+            os.setxattr(self.module, "user.origin", b"wheel")
+        with suppress(OSError):
+            os.setxattr(self.module.parent, "system.posix_acl_default", READABLE_FOR_ANOTHER)
+        with suppress(PermissionError):
+            os.chown(self.module, -1, 1234)
+        linked, cached = self.site_packages / FEW[2], self.site_packages.with_name("cache")
+        if linked.exists():  # not in 4.45.1
+            linked.rename(cached)
+            linked.symlink_to(cached)
 
     def command(self, verb: str) -> list[str]:
         """The arguments of the tool."""
@@ -84,7 +124,7 @@ class FaultTarget:
         return document
 
     def snapshot(self) -> Snapshot:
-        """Everything below but bytecode: mode, owner, time, content and names of files; folders without times."""
+        """Everything below but bytecode: mode, owner, attributes, time, content and names."""
         walk = os.walk(self.site_packages)
         found = (Path(folder, name) for folder, folders, files in walk for name in (*folders, *files))
         kept = (path for path in found if path.name != "__pycache__" and path.suffix != ".pyc")
@@ -92,15 +132,10 @@ class FaultTarget:
 
     def _facts(self, path: Path) -> Facts:
         seen = path.lstat()
-        if stat.S_ISLNK(seen.st_mode):
-            return ("link", str(path.readlink()))
-        facts = (stat.filemode(seen.st_mode), seen.st_uid, seen.st_gid, seen.st_nlink if not path.is_dir() else 0)
-        if path.is_dir():
-            return facts
-        key = (seen.st_ino, seen.st_ctime_ns, seen.st_size)
-        if key not in self.known:
-            self.known[key] = sha256(path.read_bytes()).hexdigest()
-        return (*facts, seen.st_mtime_ns, self.known[key])
+        key = (seen.st_dev, seen.st_ino, seen.st_ctime_ns, seen.st_mtime_ns, seen.st_size)
+        if stat.S_ISREG(seen.st_mode):
+            return self.known.get(key) or self.known.setdefault(key, read_facts(path))
+        return read_facts(path)
 
     def prepare(self) -> None:
         """Learns what the release looks like before and after the patch, and lets this process read the files once."""
@@ -109,29 +144,40 @@ class FaultTarget:
         self.patched = self.snapshot()
         run_tool_here(self.command("revert"))
         check_same(self.snapshot(), self.original, "revert")
-        for snapshot in (self.original, self.patched):
-            for path, facts in snapshot.items():
-                self.meant.setdefault(path, set()).add(facts[-1])
         self.clean = "revert"
 
-    def learn(self, calls: Sequence[Call]) -> None:
-        """Adds what these calls put in the place of files."""
-        written: dict[str, bytes] = {}
-        names = {str(self.site_packages / path) for path in self.meant}
-        for call in calls:
-            if call.name == "openat":
-                written[call.path] = b""
-            elif call.data is not None:
-                written[call.path] += call.data
-            elif call.to in names and call.path in written:
-                path = str(Path(str(call.to)).relative_to(self.site_packages))
-                self.meant[path].add(sha256(written[call.path]).hexdigest())
+
+READABLE_FOR_ANOTHER = struct.pack("<I", 2) + b"".join(
+    struct.pack("<HHI", *entry)
+    for entry in ((1, 7, 2**32 - 1), (2, 7, 1234), (4, 5, 2**32 - 1), (16, 7, 2**32 - 1), (32, 5, 2**32 - 1))
+)
+"""A default ACL as the kernel keeps it: user 1234 may read and write what is made in the folder. See acl(5)."""
+
+
+def read_facts(path: Path) -> Facts:
+    """What is kept of a path now."""
+    link = str(path.readlink()) if path.is_symlink() else None
+    seen = path.stat()
+    attributes = tuple((name, os.getxattr(path, name)) for name in sorted(os.listxattr(path)))
+    mode = stat.filemode(seen.st_mode)
+    if path.is_dir():
+        return Facts(link=link, mode=mode, uid=seen.st_uid, gid=seen.st_gid, links=0, attributes=attributes)
+    return Facts(
+        link=link,
+        mode=mode,
+        uid=seen.st_uid,
+        gid=seen.st_gid,
+        links=seen.st_nlink,
+        attributes=attributes,
+        mtime_ns=seen.st_mtime_ns,
+        digest=sha256(path.read_bytes()).hexdigest(),
+    )
 
 
 def run_tool(arguments: Sequence[str]) -> int:
     """The tool's own entry, with its exit status."""
     try:
-        cli.main(arguments)
+        program(arguments, prog_name="mps-patcher")
     except SystemExit as ending:
         return int(ending.code or 0)
     return 0
@@ -151,7 +197,7 @@ def run_tool_here(arguments: Sequence[str]) -> None:
 
 def timeless(snapshot: Snapshot) -> Snapshot:
     """A snapshot without times: each apply has its own."""
-    return {path: facts[:4] + facts[5:] for path, facts in snapshot.items()}
+    return {path: replace(facts, mtime_ns=None) for path, facts in snapshot.items()}
 
 
 def check_same(now: Snapshot, wanted: Snapshot, what: str) -> None:
@@ -175,7 +221,6 @@ def record_calls(target: FaultTarget, verb: str) -> tuple[Call, ...]:
     for call in ending.calls:
         if not call.path.startswith(f"{target.site_packages}/"):
             raise Lost(f"{verb} changes {call.path}, which is no part of the target")
-    target.learn(ending.calls)
     return ending.calls
 
 
@@ -189,20 +234,21 @@ def set_up(target: FaultTarget, verb: str) -> None:
 
 
 def check_whole(target: FaultTarget, what: str) -> None:
-    """Each file that was there holds what was meant, Python can read it, and no old bytecode would run in its place.
+    """Each file that was there is the original or patched, Python can read it, and no old bytecode would run instead.
 
     Nothing but ours is new.
     """
-    now = target.snapshot()
-    for path, facts in target.original.items():
-        if path not in now or now[path][:4] != facts[:4] or now[path][-1] not in target.meant[path]:
-            raise Lost(f"{what}: {path} is {now.get(path)}, which nobody meant")
+    now = timeless(target.snapshot())
+    original, patched = timeless(target.original), timeless(target.patched)
+    for path, facts in original.items():
+        if now.get(path) not in (facts, patched[path]):
+            raise Lost(f"{what}: {path} is {now.get(path)}, neither {facts} nor {patched[path]}")
         if path.endswith(".py") and now[path] != facts:
             ast.parse((target.site_packages / path).read_bytes())
-    for path in now.keys() - target.original.keys():
+    for path in now.keys() - original.keys():
         if not path.endswith(".mps-patcher") and "/mps-patcher" not in path:
             raise Lost(f"{what}: {path} is new")
-    if target.bytecode.exists() and target.bytecode.read_bytes() != b"unchecked hash of " + target.source:
+    if target.bytecode.exists() and target.bytecode.read_bytes() != b"unchecked hash of " + target.module.read_bytes():
         raise Lost(f"{what}: old bytecode would run")
 
 
@@ -221,8 +267,13 @@ def check_repaired(target: FaultTarget, what: str, *, apply_first: bool) -> None
     target.clean = "revert"
 
 
-def unpack_release(patch: str, folder: Path) -> FaultTarget:
-    """The whole release, with RECORD as the wheel has it."""
+def unpack_release(patch: str, folder: Path, *, whole: bool = True, plain: bool = True) -> FaultTarget:
+    """The whole release, or the few files that matter, with RECORD as the wheel has it; `plain` or dressed up."""
+    site_packages = folder / "site-packages"
     with ZipFile(wheel(RELEASES[patch])) as archive:
-        archive.extractall(folder)
-    return FaultTarget(site_packages=folder, patch=patch)
+        names = [name for name in archive.namelist() if whole or name in FEW or ".dist-info/" in name]
+        archive.extractall(site_packages, names)
+    target = FaultTarget(site_packages=site_packages, patch=patch)
+    if not plain:
+        target.dress()
+    return target

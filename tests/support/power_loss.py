@@ -91,9 +91,10 @@ class Disk:
         return names.after(len(names.changes)).get(name)
 
     def change(self, *pairs: tuple[str, File | None]) -> None:
-        """Changes names of one folder in one step."""
-        folder = pairs[0][0].rpartition("/")[0]
-        self.folders[folder].changes.append(tuple((path.rpartition("/")[2], file) for path, file in pairs))
+        """Changes names, those of one folder in one step."""
+        for folder in dict.fromkeys(path.rpartition("/")[0] for path, _ in pairs):
+            here = tuple((path.rpartition("/")[2], file) for path, file in pairs if path.rpartition("/")[0] == folder)
+            self.folders[folder].changes.append(here)
 
     def do(self, call: Call) -> None:
         """One call."""
@@ -101,19 +102,18 @@ class Disk:
         match call.name:
             case "openat":
                 self.change((call.path, File(now=Content(b"", 0o600, None), synced=Content(b"", 0o600, None))))
-            case "mkdirat":
-                self.change((call.path, File(now=None, synced=None)))
-            case "unlinkat":
+            case "mkdir":
+                if not file:
+                    self.change((call.path, File(now=None, synced=None)))
+            case "unlink" | "rmdir":
                 if file:
                     self.change((call.path, None))
-            case "renameat2":
-                self.change((call.path, self.find(str(call.to))), (str(call.to), file))
-            case "renameat":
+            case "rename":
                 self.change((call.path, None), (str(call.to), file))
             case "fsync" if call.path in self.folders:
                 names = self.folders[call.path]
                 names.synced, names.changes = names.after(len(names.changes)), []
-            case "write" | "fchmod" | "utimensat" | "fsync" if file:
+            case "write" | "chmod" | "utimensat" | "fsync" if file:
                 if file.now:
                     _alter(file, file.now, call)
             case _:
@@ -143,7 +143,7 @@ def _alter(file: File, now: Content, call: Call) -> None:
     match call.name:
         case "write":
             file.now = replace(now, data=now.data[: call.offset] + (call.data or b""))
-        case "fchmod":
+        case "chmod":
             file.now = replace(now, mode=call.value)
         case "utimensat":
             file.now = replace(now, mtime_ns=call.value)

@@ -11,36 +11,33 @@ import fcntl
 import os
 import struct
 
-# Number, which argument names the folder (a descriptor), the path, an open file: from asm/unistd_64.h
+# Number, which argument names the folder (a descriptor), the path, an open file: from asm/unistd_64.h. Where there is
+# a path and an open file, a path of NULL means the file.
 NUMBERS: dict[str, tuple[int, int | None, int | None, int | None]] = {
     "write": (1, None, None, 0),
     "openat": (257, 0, 1, None),
-    "renameat": (264, 0, 1, None),
-    "renameat2": (316, 0, 1, None),
-    "unlinkat": (263, 0, 1, None),
-    "mkdirat": (258, 0, 1, None),
-    "symlinkat": (266, 1, 2, None),
-    "fchmod": (91, None, None, 0),
-    "fchown": (93, None, None, 0),
-    "utimensat": (280, None, None, 0),
-    "fsetxattr": (190, None, None, 0),
-    "fremovexattr": (199, None, None, 0),
+    "rename": (82, None, 0, None),
+    "unlink": (87, None, 0, None),
+    "mkdir": (83, None, 0, None),
+    "rmdir": (84, None, 0, None),
+    "symlink": (88, None, 1, None),
+    "chmod": (90, None, 0, None),
+    "chown": (92, None, 0, None),
+    "utimensat": (280, 0, 1, 0),
+    "setxattr": (188, None, 0, None),
+    "removexattr": (197, None, 0, None),
     "fsync": (74, None, None, 0),
     "fdatasync": (75, None, None, 0),
-    "unlink": (87, None, 0, None),
-    "rmdir": (84, None, 0, None),
-    "open": (2, None, 0, None),
-    "rename": (82, None, 0, None),
-    "mkdir": (83, None, 0, None),
 }
 # All others that change a file, a name or what is kept of it. A process that calls one is not understood.
 _FOREIGN = {
     "pwrite64": 18, "writev": 20, "pwritev": 296, "pwritev2": 328, "sendfile": 40, "copy_file_range": 326,
-    "splice": 275, "creat": 85, "openat2": 437, "link": 86, "linkat": 265, "symlink": 88, "mknod": 133,
-    "mknodat": 259, "chmod": 90, "fchmodat": 268, "fchmodat2": 452, "chown": 92, "lchown": 94, "fchownat": 260,
-    "utime": 132, "utimes": 235, "futimesat": 261, "truncate": 76, "ftruncate": 77, "fallocate": 285,
-    "sync_file_range": 277, "syncfs": 306, "sync": 162, "setxattr": 188, "lsetxattr": 189, "removexattr": 197,
-    "lremovexattr": 198, "mount": 165, "io_uring_setup": 425, "io_setup": 206,
+    "splice": 275, "open": 2, "creat": 85, "openat2": 437, "link": 86, "linkat": 265, "symlinkat": 266, "mknod": 133,
+    "mknodat": 259, "renameat": 264, "renameat2": 316, "unlinkat": 263, "mkdirat": 258, "fchmod": 91, "fchmodat": 268,
+    "fchmodat2": 452, "fchown": 93, "lchown": 94, "fchownat": 260, "utime": 132, "utimes": 235, "futimesat": 261,
+    "truncate": 76, "ftruncate": 77, "fallocate": 285, "sync_file_range": 277, "syncfs": 306, "sync": 162,
+    "lsetxattr": 189, "fsetxattr": 190, "lremovexattr": 198, "fremovexattr": 199, "mount": 165,
+    "io_uring_setup": 425, "io_setup": 206,
 }  # fmt: skip
 _BY_NUMBER = {facts[0]: name for name, facts in NUMBERS.items()} | {number: name for name, number in _FOREIGN.items()}
 
@@ -55,7 +52,7 @@ _SECCOMP, _NO_NEW_PRIVILEGES = 317, 38
 def listener() -> int:
     """Puts the filter on this process; returns the descriptor of those who decide."""
     statements = [(_LOAD, 0, 0, 4), (_EQUAL, 1, 0, _ARCH), (_RETURN, 0, 0, _KILL_PROCESS), (_LOAD, 0, 0, 0)]
-    opens = ((NUMBERS["openat"][0], 2), (NUMBERS["open"][0], 1))
+    opens = ((NUMBERS["openat"][0], 2), (_FOREIGN["open"], 1))
     for number, flags in opens:  # the low half of the argument that holds the flags
         statements += [
             (_EQUAL, 0, 4, number),

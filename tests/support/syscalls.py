@@ -162,29 +162,26 @@ def _read(pid: int, name: str, arguments: list[int]) -> Call | None:
     if name not in seccomp.NUMBERS:
         raise Unknown(f"{name} {arguments}")
     _, at, path, fd = seccomp.NUMBERS[name]
-    if fd is not None:
-        subject = _link(pid, f"fd/{_signed(arguments[fd])}")
+    if path is not None and (fd is None or arguments[path]):
+        subject = _resolved(pid, None if at is None else arguments[at], arguments[path])
     else:
-        subject = _resolved(pid, None if at is None else arguments[at], arguments[path or 0])
+        subject = _link(pid, f"fd/{_signed(arguments[fd or 0])}")
     if subject in (os.devnull, "") or subject.startswith(("pipe:", "socket:", "/memfd:", "anon_inode:", "/proc/")):
         return None
     match name:
         case "write":
             data = _memory(pid, arguments[1], arguments[2])
             return Call(name=name, path=subject, data=data, offset=_position(pid, arguments[0]))
-        case "renameat" | "renameat2":
-            to = _resolved(pid, arguments[2], arguments[3])
-            return Call(name=name, path=subject, to=to, value=arguments[4] if name == "renameat2" else 0)
         case "rename":
             return Call(name=name, path=subject, to=_resolved(pid, None, arguments[1]))
-        case "symlinkat":
+        case "symlink":
             return Call(name=name, path=subject, to=_string(pid, arguments[0]))
         case "utimensat":
             seconds, rest = struct.unpack("qq", _memory(pid, arguments[2] + 16, 16))
             return Call(name=name, path=subject, value=seconds * 10**9 + rest)
-        case "openat" | "unlinkat":
+        case "openat":
             return Call(name=name, path=subject, value=arguments[2])
-        case "open" | "fchmod":
+        case "chmod" | "mkdir":
             return Call(name=name, path=subject, value=arguments[1])
         case _:
             return Call(name=name, path=subject)

@@ -31,7 +31,7 @@ spec = importlib.util.find_spec("transformers.pytorch_utils")
 code = spec.loader.get_code(spec.name)  # what an import runs, be it from bytecode
 source = spec.loader.source_to_code(spec.loader.get_data(spec.origin), spec.origin)
 assert code == source, "stale"
-print("put another body" in open(spec.origin).read(), spec.origin)
+print("replaced the body" in open(spec.origin).read(), spec.origin)
 """
 IMPORTED = """
 import torch, transformers.pytorch_utils as module
@@ -93,14 +93,13 @@ class TestOneLayer:
         assert {path: times[path] for path in ours} == dict.fromkeys(ours, 0)
         assert len(ours) == 3
 
-    def test_with_a_back_up_it_can_be_taken_back_and_names_no_machine(self, step: Step, stages: Engine) -> None:
+    def test_with_a_backup_it_can_be_taken_back_and_names_no_machine(self, step: Step, stages: Engine) -> None:
         assert step(f"apply --python {PYTHON}")[0] == 0
         layer = patched_layer(stages, "localhost/step:1")
         ours = {name for name in layer.names() if "/mps-patcher/" in name}
-        assert len(ours) == 2
+        assert len(ours) == 3, "state.json, and the originals of the file and of RECORD"
         assert layer.names() == {SOURCE, WHITE_OUT, f"{SITE}/transformers-4.45.1.dist-info/RECORD", *ours}
         (state,) = (data.decode() for name, data in layer.files.items() if name.endswith("state.json"))
-        assert set(re.findall(r'"mtime_ns": (\d+)', state)) == {"0"}
         assert not re.search(r"opt/|root|tmp|20\d\d-\d\d", state)
         code, said = step(f"revert --python {PYTHON}", on="localhost/step:1")
         assert (code, "The file is again as before the patch" in said) == (0, True)
@@ -116,9 +115,9 @@ class TestOneLayer:
         """With neither torch nor the tool in the image."""
         step(f"apply --python {PYTHON}")
         files = [f"/{name}" for name in patched_layer(stages, "localhost/step:1").files]
-        assert len(files) == 4
+        assert len(files) == 5
         read = "import sys; print(sum(len(open(name, 'rb').read()) > 0 for name in sys.argv[1:]))"
-        assert stages.run("localhost/step:1", PYTHON, "-c", read, *files, options=[USER]).strip() == "4"
+        assert stages.run("localhost/step:1", PYTHON, "-c", read, *files, options=[USER]).strip() == "5"
         assert stages.run("localhost/step:1", PYTHON, "-c", RUNS, options=[USER]).strip().endswith(f"True /{SOURCE}")
         for name in ("torch", "patcher"):
             said = stages.run("localhost/step:1", PYTHON, "-c", f"import {name}", options=[USER], check=False)
@@ -196,7 +195,7 @@ class TestWhatStopsABuild:
     ) -> None:
         stages.build(context("transformers==4.33.3"), "localhost/older:1", target="environment")
         code, said = step(APPLY, on="localhost/older:1")
-        assert (code, "not needed" in said) == (0, True)
+        assert (code, "Not needed" in said) == (0, True)
         assert patched_layer(stages, "localhost/step:1").names() == set()
 
     def test_a_read_only_root(self, stages: Engine) -> None:

@@ -46,10 +46,10 @@ class Told:
 
     @property
     def error(self) -> dict[str, str]:
-        """The only error: of the one result that has one, or of the whole run."""
-        (found,) = [one["error"] for one in self.results if one["error"]] or [json.loads(self.out)["error"]]
-        assert isinstance(found, dict)
-        return found
+        """The only error: of the results that have one, or of the whole run."""
+        found = [one["error"] for one in self.results if one["error"]] or [json.loads(self.out)["error"]]
+        assert found == found[:1] * len(found)
+        return dict(found[0])
 
 
 class Tool:

@@ -89,45 +89,25 @@ def test_a_link_further_up_is_as_good_as_none(
         assert tree(own) == original
 
 
-def test_a_linked_folder_inside_of_which_nothing_calls_does_not_matter(
-    tool: Any, tree: Any, calling: Path, tmp_path: Path
-) -> None:
-    """A model of the user's own, say; folders that lead in a circle, and to what is no Python at all."""
-    own = tmp_path / "own model"
-    own.mkdir()
-    (own / "modeling_own.py").write_text("# not torch.isin\nimport numpy\n\nprint(numpy.isin([1], [1]))\n")
+def test_links_to_what_holds_no_python_do_not_matter(tool: Any, tree: Any, calling: Path, tmp_path: Path) -> None:
     models = calling / "transformers" / "models"
-    (models / "own").symlink_to(own)
-    (models / "again").symlink_to(models)
-    (own / "up").symlink_to(models)
-    (models / "data").symlink_to("/")
+    (tmp_path / "data").mkdir()
+    (models / "data").symlink_to(tmp_path / "data")
     (models / "gone").symlink_to(tmp_path / "gone")
-    original, others = tree(calling), tree(own)
+    original = tree(calling)
     assert tool.json("apply", "--site-packages", calling).states == BOTH
-    assert tool.json("status", "--site-packages", calling).states == BOTH
     assert tool("revert", "--site-packages", calling).code == 0
-    assert (tree(calling), tree(own)) == (original, others)
+    assert tree(calling) == original
 
 
-@pytest.mark.parametrize("what", ["the user's own", "transformers' own"])
-def test_a_linked_folder_inside_of_which_something_calls_refuses_only_the_calls(
-    tool: Any, tree: Any, calling: Path, tmp_path: Path, what: str
-) -> None:
-    link = calling / "transformers" / "models" / ("own" if what == "the user's own" else "grounding_dino")
-    if what == "the user's own":
-        (tmp_path / "shared").mkdir()
-        (tmp_path / "shared" / "modeling_own.py").write_text("import torch\n\nprint(torch.isin(1, 2))\n")
-        link.symlink_to(tmp_path / "shared")
-    else:
-        linked(link, tmp_path / "shared")
+def test_a_linked_folder_of_python_refuses_the_calls_alone(tool: Any, tree: Any, calling: Path, tmp_path: Path) -> None:
+    link = calling / "transformers" / "models" / "grounding_dino"
+    linked(link, tmp_path / "shared")
     before = tree(tmp_path / "shared")
     told = tool.json("apply", "--site-packages", calling)
     assert (told.code, told.error["code"]) == (1, "linked-folder")
-    assert f"{link} is a link to {tmp_path / 'shared'}, and transformers/models/{link.name}/" in told.error["message"]
-    assert told.states["direct_isin"] is None
-    assert tool.json("apply", "isin_mps_friendly", "--site-packages", calling).states == {
-        "isin_mps_friendly": "patched"
-    }
+    assert f"{link} is a link" in told.error["message"]
+    assert told.states["isin_mps_friendly"] == "patched"
     assert tree(tmp_path / "shared") == before
     assert tool("revert", "isin_mps_friendly", "--site-packages", calling).code == 0
     link.unlink()

@@ -74,7 +74,7 @@ def test_a_refusal_about_such_a_path_is_one_line_of_cause_and_one_of_cure(tool: 
     options = ("--python", python, "--site-packages", odd, "--under", missing)
     told = tool("apply", *options)
     assert (told.code, len(told.err.splitlines())) == (1, 6)
-    assert tool.json("status", *options).errors == ["python-broken", "broken-metadata", "unreadable-folder"]
+    assert tool.json("status", *options).errors == ["python-broken", "no-metadata", "unreadable-folder"]
     hint = tool.json("status", "--site-packages", odd.parents[2]).error["hint"]
     if str(odd).isprintable():
         assert shlex.split(hint.rstrip("?"))[-1] == str(odd)
@@ -98,9 +98,8 @@ def test_the_interpreter_of_an_environment_of_any_name_is_asked(
         told = tool.json("status", "--python", prefix / "bin" / "python")
         assert told.results[0]["target"]["python"] == str(prefix / "bin" / "python")
         assert told.code == 0
-        hint = tool.json("status", "--python", prefix).error["hint"]
-        if name.isprintable():
-            assert shlex.split(hint.rstrip("."))[-1] == str(prefix / "bin" / "python")
+        told = tool.json("status", "--python", prefix)
+        assert told.results[0]["target"]["python"] == str(prefix / "bin" / "python")
 
 
 @pytest.mark.parametrize("where", ["METADATA", "INSTALLER", "torch"])
@@ -171,10 +170,10 @@ def test_a_file_of_any_name_is_patched_shown_and_taken_back(
         csv.writer(rows, lineterminator="\n").writerow([f"transformers/{name}.py", "", ""])
     original, source = tree(site), file.read_bytes()
     shutil.copytree(site, tmp_path / "copy")
-    diff = tool.raw("apply", "--dry-run", "--diff", "--quiet", "--site-packages", site)
+    diff = tool.raw("apply", "direct_isin", "--dry-run", "--diff", "--quiet", "--site-packages", site)
     assert not [byte for byte in diff if byte < 32 and byte != 10]
     subprocess.run(["git", "apply", "-"], input=diff, cwd=tmp_path / "copy", check=True)
-    told = tool.json("apply", "--site-packages", site)
+    told = tool.json("apply", "direct_isin", "--site-packages", site)
     assert told.states == {"isin_mps_friendly": "patched", "direct_isin": "patched"}
     assert file.read_bytes() != source
     assert (tmp_path / "copy" / "transformers" / f"{name}.py").read_bytes() == file.read_bytes()

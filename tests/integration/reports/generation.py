@@ -8,7 +8,7 @@ REPORTS = (
     Scenario(
         name="transformers-33786",
         link="https://github.com/huggingface/transformers/issues/33786",
-        said="transformers 4.45.1, an Intel Mac, so torch 2.2 at most; the pair is that of the seed lane. XTTS "
+        said="transformers 4.45.1, an Intel Mac, so torch 2.2 at most; the pair is that of make test-seed. XTTS "
         "generates with a GPT-2 whose pad token is its end token, and without a mask.",
         transformers=("4.45.1",),
         torch="2.1.0",

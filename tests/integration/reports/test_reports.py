@@ -54,17 +54,19 @@ class Environment:
         done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
-    def patch(self, *words: str) -> None:
-        """`mps-patcher` with these words, on this environment."""
-        self.run([sys.executable, "-m", "patcher", *words, "--python", str(self.python)])
+    def patcher(self, *words: str) -> list[str]:
+        """The command line of `mps-patcher` with these words, on this environment."""
+        return [sys.executable, "-m", "patcher", *words, "--python", str(self.python)]
 
-    def replay(self, scenario: Scenario, folder: Path) -> list[Answer]:
-        """The answer to the scenario's code, and to what is to be called instead, where it names that."""
+    def replay(self, scenario: Scenario, patches: tuple[str, ...], folder: Path) -> list[Answer]:
+        """The answers to the scenario's code and, where it names that, to what is to be called instead; then `apply`;
+        then the answer to the last of them again."""
         codes = [folder / f"code{number}.py" for number in range(2 if scenario.instead else 1)]
         for path, code in zip(codes, (scenario.code, scenario.instead or ""), strict=False):
             path.write_text(dedent(code))
-        request: dict[str, Any] = {"torch": scenario.torch, "macos": scenario.macos, "codes": [*map(str, codes)]}
-        (folder / "request").write_text(json.dumps({**request, "pretend": not self.real_torch}))
+        request: dict[str, Any] = {"torch": scenario.torch, "macos": scenario.macos, "pretend": not self.real_torch}
+        request |= {"codes": [*map(str, codes)], "patch": self.patcher("apply", *patches)}
+        (folder / "request").write_text(json.dumps(request))
         files = [str(folder / "request"), str(folder / "answer")]
         self.run([str(self.python), str(Path(__file__).with_name("replay.py")), str(ROOT / "patcher/selftest"), *files])
         return [Answer(**found) for found in json.loads((folder / "answer").read_text())]
@@ -90,15 +92,13 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str]
 def prove(scenario: Scenario, environment: Environment, patches: tuple[str, ...], folder: Path) -> None:
     """The report's error, then `apply`, then the right answer; and `revert` leaves the files as they were."""
     before = environment.files()
-    reported, *others = environment.replay(scenario, folder)
+    try:
+        reported, *others, answer = environment.replay(scenario, patches, folder)
+    finally:
+        environment.run(environment.patcher("revert"))
     assert reported.error
     assert scenario.error in reported.error
-    assert all(answer.error for answer in others), "the patch would change nothing"
-    environment.patch("apply", *patches)
-    try:
-        answer = environment.replay(scenario, folder)[-1]
-    finally:
-        environment.patch("revert")
+    assert all(other.error for other in others), "the patch would change nothing"
     assert answer.error is None
     assert answer.result == (reported.expected if scenario.result is None else scenario.result)
     assert answer.result is not None

@@ -22,7 +22,9 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from jobs import JOBS, big_files
 from torch_env import cache, call, pip, version, wheel
 
-from patcher.change import ledger, operations
+from patcher import operations
+from patcher.storage.journal import FOLDER, STATE, encode_journal
+from patcher.storage.lock import LockTimeout
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
@@ -30,7 +32,7 @@ CORPUS = HERE / "corpus"
 ATHERIS = "atheris==3.0.0"
 CHUNK = 500
 """Inputs that one process tries in a row: all of them have the same seed."""
-GUIDED = ("rewriter", "calls", "record", "state")
+GUIDED = ("function", "calls", "record", "state")
 RELEASES = ("4.44.2", "4.45.1", "4.46.3", "4.57.6", "5.23.0")
 Name = tuple[str, str]
 Tried = tuple[Name, Counter[str]]
@@ -128,12 +130,12 @@ def seeds(target: str, folder: Path) -> None:
     """Real files of several releases, what is written by hand, and what once went wrong."""
     folder.mkdir()
     found = [path.read_bytes() for path in sorted((CORPUS / target).glob("*.bin"))]
-    if target == "rewriter":
+    if target == "function":
         found += [text.encode() for text in (*strategies.KNOWN, *strategies.OTHER, *strategies.AROUND)]
     if target == "calls":
         found += [f"import torch\n{text}".encode() for text in (*strategies.SNIPPETS, *strategies.STRANGE)]
     if target == "state":
-        found += [*map(ledger.encode, strategies.LEDGERS), real_state(folder.with_name("applied"))]
+        found += [*map(encode_journal, strategies.JOURNALS), real_state(folder.with_name("applied"))]
     for release in RELEASES if target != "state" else ():
         found.append(from_release(target, release))
     for number, data in enumerate(found):
@@ -142,7 +144,7 @@ def seeds(target: str, folder: Path) -> None:
 
 def from_release(target: str, release: str) -> bytes:
     """pytorch_utils.py, a module with direct calls, or some rows of RECORD, of that release."""
-    modules = {"rewriter": strategies.PATH, "calls": "transformers/generation/stopping_criteria.py"}
+    modules = {"function": strategies.PATH, "calls": "transformers/generation/stopping_criteria.py"}
     with ZipFile(wheel(release)) as archive:
         if target in modules:
             return archive.read(modules[target])
@@ -157,15 +159,15 @@ def real_state(folder: Path) -> bytes:
     source = b"import torch\n" + strategies.KNOWN[0].encode()
     given = round_trips.Given(source=source, caller=caller, record=f"{strategies.ROW}\n".encode())
     target = round_trips.laid(folder, given)
-    operations.apply((target,), round_trips.PATCHES, named=True)
-    return (target.dist_info / ledger.FOLDER / ledger.STATE).read_bytes()
+    operations.apply((target,), round_trips.PATCHES, named=True, lock=LockTimeout())
+    return (target.dist_info / FOLDER / STATE).read_bytes()
 
 
 def by_atheris(python: Path, seconds: float, number_of_seed: int, folder: Path) -> Counts:
     """All targets side by side. Raises CalledProcessError where one goes wrong."""
     environment = {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(ROOT), str(HERE)]),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(HERE), str(ROOT / "tests" / "support")]),
     }
     running = {}
     for target in GUIDED:

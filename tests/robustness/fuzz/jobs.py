@@ -13,8 +13,6 @@ import round_trips
 import strategies
 from hypothesis import strategies as st
 
-from patches.isin_mps_friendly import PATCH as ISIN
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
@@ -35,7 +33,7 @@ def _text(given: object) -> bytes:
 
 JOBS = (
     Job(
-        target="rewriter",
+        target="function",
         generator="hypothesis: a known body in odd surroundings",
         inputs=4_000,
         strategy=strategies.certain_modules,
@@ -43,19 +41,11 @@ JOBS = (
         raw=lambda module: bytes(module.data),
     ),
     Job(
-        target="rewriter",
+        target="function",
         generator="hypothesis: anything from a module to junk",
         inputs=9_000,
         strategy=strategies.modules,
-        check=lambda module, _: properties.rewriter(module.data),
-        raw=lambda module: bytes(module.data),
-    ),
-    Job(
-        target="rewriter",
-        generator="hypothesis: the same, with the function of the release",
-        inputs=200,
-        strategy=strategies.modules,
-        check=lambda module, _: properties.rewriter(module.data, ISIN),
+        check=lambda module, _: properties.function(module.data),
         raw=lambda module: bytes(module.data),
     ),
     Job(
@@ -113,7 +103,6 @@ FILLERS = {
     "comments": b"# all of this is a comment, and so is what follows\n",
     "statements": b"a_name_of_some_length = 'and a string of some length'\n",
     "empty lines": b"\n",
-    "carriage returns": b"x = 1 # a comment that ends like one of an old Mac\r",
     "functions": b"def function(argument):\n    return argument + 1\n\n\n",
     "one long line": b"x = 1; ",
     "one string": b"a string without an end, ",
@@ -127,9 +116,9 @@ def big_files() -> Iterator[tuple[str, bytes]]:
     for name, filler in FILLERS.items():
         many = filler * (MEGABYTE // len(filler))
         many = b"x = '" + many + b"'\n" if name == "one string" else many
-        yield "rewriter", function + many
-        yield "rewriter", many + b"\n" + function
-        if name in ("comments", "one string", "junk", "carriage returns"):
+        yield "function", function + many
+        yield "function", many + b"\n" + function
+        if name in ("comments", "one string", "junk"):
             yield "calls", b"import torch\nx = torch.isin(a, b)\n" + many
     row = strategies.ROW.encode()
     for line in (b"transformers/a.py,sha256=x,1\n", b'"', b'"a,b.py",,\r\n', b",", b'x"y,,\n'):

@@ -7,38 +7,33 @@ or any exception but a PatcherError, is a defect.
 from __future__ import annotations
 
 import ast
-import base64
-import csv
-import hashlib
-import io
 import os
 import re
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
-from difflib import SequenceMatcher
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 from zlib import crc32
 
-from patcher import edits
-from patcher.change import ledger, record
+from patcher.catalogue import load_catalogue
+from patcher.edit import Finding, edit_source, identify
 from patcher.errors import PatcherError
 from patcher.model import CallsPatch, FunctionPatch, Patch, State
-from patches.direct_isin import PATCH as DIRECT
-from patches.isin_mps_friendly import PATCH as ISIN
+from patcher.storage.journal import decode_journal, encode_journal
+from patcher.storage.record import find_rows, record_row, update_record
 
+(ISIN,) = (patch for patch in load_catalogue() if isinstance(patch, FunctionPatch))
+(DIRECT,) = (patch for patch in load_catalogue() if isinstance(patch, CallsPatch))
 CALLER = PurePosixPath("transformers/models/clvp/modeling_clvp.py")
-OURS = "transformers-4.45.1.dist-info/mps-patcher/"
-LINE = re.compile(rb"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+\Z")
-LINE_END = re.compile(rb"\r\n|\r|\n")
+INFO = "transformers-4.45.1.dist-info"
+OURS = f"{INFO}/mps-patcher/"
+LINE_END = re.compile(rb"\r?\n")
 BANNER = re.compile(rb"# mps-patcher (?:\d\S* |undoes it with: )")
 MARKER = b"  # mps-patcher redirects torch.isin here"
+UNREADABLE = ("unparsable-source", "unsupported-encoding")
+EDIT_CODES = (*UNREADABLE, "unknown-body", "unknown-call", "function-absent", "unsafe-rewrite")
 STATE_CODES = ("state-damaged", "state-newer")
 Made = TypeVar("Made")
-
-SMALL = replace(ISIN, replacement=Path(__file__).with_name("small.py"))
-"""The patch with a short function: most of the time goes into parsing ours again and again."""
 
 
 def tried(work: Callable[[], Made]) -> Made | PatcherError:
@@ -57,59 +52,64 @@ def check_words(error: PatcherError) -> None:
     assert re.fullmatch(r"[a-z]+(-[a-z]+)*", error.code)
 
 
-def lines_of(data: bytes) -> list[bytes]:
-    """The lines as Python counts them, found without the code under test."""
-    return LINE.findall(data)
+# Source
 
 
-# The rewriter
-
-
-def rewriter(data: bytes, patch: FunctionPatch = SMALL) -> str:
+def function(data: bytes) -> str:
     """Any bytes as the function's file: the function is replaced or added and no other byte changes, or refused."""
-    found = tried(lambda: edits.find(data, patch.file, patch))
-    plain = _edited(data, patch, force=False)
-    if isinstance(found, PatcherError):
-        assert isinstance(plain, PatcherError)
-        assert found.code == plain.code == "unparsable-source"
-        return found.code
-    if not isinstance(plain, PatcherError):
-        assert crc32(data) % 8 or plain == _edited(data, patch, force=True)
-        return _made(data, plain, found, patch) or "edited"
-    forced = _edited(data, patch, force=True)
-    return plain.code if isinstance(forced, PatcherError) else _made(data, forced, found, patch) or "edited by force"
+    return _edit(data, ISIN.file, ISIN, _check_function)
 
 
-def known(above: bytes, function: bytes, below: bytes, patch: FunctionPatch = SMALL) -> str:
+def known(above: bytes, text: bytes, below: bytes) -> str:
     """A file whose function has a body that is known: it is replaced for certain, and the rest stays."""
-    end = rewriter(above + function + below, patch)
+    end = function(above + text + below)
     assert end == "edited", end
-    result = edits.edit(above + function + below, patch.file, patch)
+    result = edit_source(above + text + below, ISIN.file, ISIN)
     assert result.startswith(above)
     assert result.endswith(below)
     return end
 
 
-def _made(data: bytes, result: bytes, found: edits.Finding, patch: FunctionPatch) -> str | None:
+def calls(data: bytes) -> str:
+    """Any bytes as a module that may call torch.isin: only calls, branches and imports change, or it is refused."""
+    return _edit(data, CALLER, DIRECT, _check_calls)
+
+
+def redirected(data: bytes, expected: bytes) -> str:
+    """A module of which it is known what it must become."""
+    end = calls(data)
+    assert edit_source(data, CALLER, DIRECT) == expected
+    return end
+
+
+def _edit(data: bytes, path: PurePosixPath, patch: Patch, check: Callable[[bytes, bytes, Finding], None]) -> str:
+    """Recognises and edits, without force and with it. Identify never fails: what it cannot read is modified."""
+    found = identify(data, path, patch)
+    result = plain = tried(lambda: edit_source(data, path, patch))
+    if isinstance(plain, PatcherError) or not crc32(data) % 8:
+        result = tried(lambda: edit_source(data, path, patch, force=True))
+        assert isinstance(plain, PatcherError) or plain == result
+    for one in (plain, result):
+        assert not isinstance(one, PatcherError) or one.code in EDIT_CODES
+    if isinstance(plain, PatcherError):
+        assert found.state is not State.PATCHED
+        assert found.state is State.MODIFIED or plain.code in ("function-absent", "unsafe-rewrite")
+    if isinstance(result, PatcherError):
+        return result.code
     if result == data:
-        assert found.state is State.PATCHED
-        return "as it was"
-    _check_function(data, result, patch, added=found.state is State.ABSENT)
-    return None
-
-
-def _edited(data: bytes, patch: Patch, *, force: bool) -> bytes | PatcherError:
-    path = CALLER if isinstance(patch, CallsPatch) else patch.file
-    return tried(lambda: edits.edit(data, path, patch, force=force))
-
-
-def _check_function(data: bytes, result: bytes, patch: FunctionPatch, *, added: bool) -> None:
-    assert edits.find(result, patch.file, patch).state is State.PATCHED
-    assert edits.edit(result, patch.file, patch, force=True) == result
+        assert found.state in (State.PATCHED, State.ABSENT, State.MODIFIED)
+        return plain.code if isinstance(plain, PatcherError) else "as it was"
+    check(data, result, found)
+    assert edit_source(result, path, patch, force=True) == result
     _check_compiles(data, result)
+    return "edited by force" if isinstance(plain, PatcherError) else "edited"
+
+
+def _check_function(data: bytes, result: bytes, found: Finding) -> None:
+    assert identify(result, ISIN.file, ISIN).state is State.PATCHED
     ends = set(LINE_END.findall(data))
     assert len(ends) != 1 or set(LINE_END.findall(result)) == ends
-    if added:
+    if found.state is State.ABSENT:
         assert result.startswith(data)
         assert re.match(rb"[\r\n]+# mps-patcher \d", result[len(data) :])
         return
@@ -119,7 +119,7 @@ def _check_function(data: bytes, result: bytes, patch: FunctionPatch, *, added: 
     assert len(result) > len(above) + len(below)
     new = result[len(above) : len(result) - len(below)]
     assert BANNER.match(new)
-    head = re.match(rb"def(?:\s|\\(?:\r\n?|\n))+[^\r\n(]*", old)
+    head = re.match(rb"def(?:\s|\\\r?\n)+[^\r\n(]*", old)
     assert head
     assert head.group() in new
 
@@ -130,14 +130,27 @@ def _spans(data: bytes) -> tuple[bytes, bytes, bytes]:
     A comment of ours that stands above it, after the statement before it, may go.
     """
     body = _parsed(data).body
-    (function,) = (node for node in body if isinstance(node, ast.FunctionDef) and node.name == ISIN.function)
-    before = max((node.end_lineno or 0 for node in body if node.lineno < function.lineno), default=0)
-    every, start = lines_of(data), function.lineno - 1
-    every[:1] = [every[0].removeprefix(b"\xef\xbb\xbf")]
-    comments = [line for line in every[before:start] if not BANNER.match(line)]
-    mark = b"\xef\xbb\xbf" if data.startswith(b"\xef\xbb\xbf") else b""
-    above = mark + b"".join([*every[:before], *comments])
-    return above, b"".join(every[start : function.end_lineno]), b"".join(every[function.end_lineno :])
+    (node,) = (node for node in body if isinstance(node, ast.FunctionDef) and node.name == ISIN.function)
+    before = max((one.end_lineno or 0 for one in body if one.lineno < node.lineno), default=0)
+    every, start = data.splitlines(keepends=True), node.lineno - 1
+    comments = [line for line in every[before:start] if not BANNER.match(line.removeprefix(b"\xef\xbb\xbf"))]
+    above = b"".join([*every[:before], *comments])
+    if data.startswith(b"\xef\xbb\xbf") and not above.startswith(b"\xef\xbb\xbf"):
+        above = b"\xef\xbb\xbf" + above
+    text = b"".join(every[start : node.end_lineno]).removeprefix(b"\xef\xbb\xbf")
+    return above, text, b"".join(every[node.end_lineno :])
+
+
+def _check_calls(data: bytes, result: bytes, _: Finding) -> None:
+    """Line by line: one import is new, and only lines with a call, or of a test of the device, are others."""
+    after = identify(result, CALLER, DIRECT)
+    assert (after.calls, after.branches) == (0, 0)
+    assert after.state in (State.PATCHED, State.MODIFIED)
+    old, new = ([one for one in text.splitlines(True) if MARKER not in one] for text in (data, result))
+    assert result.count(MARKER) <= data.count(MARKER) + 1
+    assert len(old) == len(new)
+    for one, other in zip(old, new, strict=True):
+        assert one == other or b"torch.isin" in one or b".device" in one, one
 
 
 def _parsed(data: bytes) -> ast.Module:
@@ -156,105 +169,23 @@ def _check_compiles(data: bytes, result: bytes) -> None:
         compile(result, "after", "exec", dont_inherit=True)
 
 
-# Direct calls
-
-
-def calls(data: bytes) -> str:
-    """Any bytes as a module that may call torch.isin: only calls, branches and imports change, or it is refused."""
-    found = tried(lambda: edits.find(data, CALLER, DIRECT))
-    assert not isinstance(found, PatcherError), "what cannot be read is modified, not an error"
-    plain = forced = _edited(data, DIRECT, force=False)
-    if isinstance(plain, PatcherError) or not crc32(data) % 8:
-        forced = _edited(data, DIRECT, force=True)
-    assert isinstance(plain, PatcherError) or plain == forced
-    if isinstance(forced, PatcherError):
-        return forced.code
-    if forced == data:
-        assert found.complete or found.state is State.MODIFIED
-        return plain.code if isinstance(plain, PatcherError) else "as it was"
-    _check_calls(data, forced)
-    return "edited by force" if isinstance(plain, PatcherError) else "edited"
-
-
-def redirected(data: bytes, expected: bytes) -> str:
-    """A module of which it is known what it must become."""
-    end = calls(data)
-    assert edits.edit(data, CALLER, DIRECT) == expected
-    return end
-
-
-def _check_calls(data: bytes, result: bytes) -> None:
-    after = edits.find(result, CALLER, DIRECT)
-    assert after.complete, after.detail
-    assert edits.edit(result, CALLER, DIRECT, force=True) == result
-    _check_compiles(data, result)
-    old, new, skipped = _different(lines_of(data), lines_of(result))
-    may_change = {number - skipped for number in _lines_about_it(_parsed(data))}
-    for tag, low, high, start, stop in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
-        if tag == "insert":
-            assert all(MARKER in line for line in new[start:stop]), new[start:stop]
-        for number in range(low, high) if tag != "equal" else ():
-            kept = old[number].rstrip(b"\r\n")
-            extended = any(MARKER in line and line.startswith(kept) for line in new[start:stop])
-            ended = kept == old[number] and any(line.rstrip(b"\r\n") == kept for line in new[start:stop])
-            assert number + 1 in may_change or extended or ended, old[number]
-
-
-def _different(old: list[bytes], new: list[bytes]) -> tuple[list[bytes], list[bytes], int]:
-    """Both without the lines that are the same at the start and at the end, and how many those at the start are."""
-    start = next((at for at, (one, other) in enumerate(zip(old, new, strict=False)) if one != other), 0)
-    old, new = old[start:], new[start:]
-    while old and new and old[-1] == new[-1]:
-        old, new = old[:-1], new[:-1]
-    return old, new, start
-
-
-def _lines_about_it(tree: ast.Module) -> set[int]:
-    """The lines of all statements that name isin in an expression of theirs, and of all branches about a device."""
-    names = {"isin"}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom):
-            names |= {alias.asname or alias.name for alias in node.names if alias.name == "isin"}
-    found: set[int] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.stmt) and (_is_branch(node) or any(_names(one) & names for one in _own(node))):
-            last = node.end_lineno if _is_branch(node) or not hasattr(node, "body") else node.body[0].lineno
-            found |= set(range(node.lineno, (last or node.lineno) + 1))
-    return found
-
-
-def _own(statement: ast.stmt) -> list[ast.AST]:
-    return [node for node in ast.iter_child_nodes(statement) if not isinstance(node, (ast.stmt, ast.ExceptHandler))]
-
-
-def _names(expression: ast.AST) -> set[str]:
-    every = ast.walk(expression)
-    return {str(getattr(node, "attr", getattr(node, "id", ""))) for node in every}
-
-
-def _is_branch(node: ast.stmt) -> bool:
-    return isinstance(node, ast.If) and any(getattr(one, "value", None) == "mps" for one in ast.walk(node.test))
-
-
 # RECORD
 
 
 def rows(data: bytes) -> str:
     """Any bytes as RECORD: our rows come and go again, the file's row follows, no byte of the others changes."""
     path = str(ISIN.file)
-    text = data.decode("utf-8", "surrogateescape")
-    old = record.find(data, path)
-    new = _row(path, b"new")
-    added = {f"{OURS}state.json": b"{}\n", f"{OURS}{'a' * 64}.orig": b"old"}
-    after = record.follow(data, {path: new}, OURS, added)
-    assert record.follow(after, {path: new}, OURS, added) == after
-    assert record.find(after, path) == (None if old is None else new)
-    for name, content in added.items():
-        assert record.find(after, name) == _row(name, content)
-    if OURS in text.replace("\\", "/"):
+    old = find_rows(data, frozenset({path})).get(path)
+    new = {path: record_row(path, b"new")}
+    added = {name: record_row(name, name.encode()) for name in (f"{OURS}state.json", f"{OURS}a.orig")}
+    after = update_record(data, new, OURS, added.values())
+    assert update_record(after, new, OURS, added.values()) == after
+    assert find_rows(after, frozenset({path, *added})) == added | (new if old is not None else {})
+    if OURS.encode() in data.replace(b"\\", b"/"):
         return "with rows of ours before"
-    assert record.restore(after, {} if old is None else {path: old}, OURS) == data
-    _check_rows(text, after.decode("utf-8", "surrogateescape"), old, new, [_row(*one) for one in added.items()])
+    assert update_record(after, {} if old is None else {path: old}, OURS, ()) == data
+    texts = (data.decode("utf-8", "surrogateescape"), after.decode("utf-8", "surrogateescape"))
+    _check_rows(*texts, old, new[path], [*added.values()])
     return "restored" if old is not None else "restored, not listed"
 
 
@@ -268,44 +199,32 @@ def _check_rows(before: str, after: str, old: str | None, new: str, ours: list[s
     assert before == after[:at] + (rest if old is None else old + rest.removeprefix(new))
 
 
-def _row(path: str, data: bytes) -> str:
-    named = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).decode().rstrip("=")
-    written = io.StringIO()
-    csv.writer(written, lineterminator="").writerow([path, f"sha256={named}", str(len(data))])
-    return written.getvalue()
-
-
 # The state file
 
 
 def state(data: bytes) -> str:
     """Any bytes as the state file: they are what we may have written, and name nothing outside; or are refused."""
-    found = tried(lambda: ledger.decode(data, "state.json"))
+    at = Path("/site-packages", OURS, "state.json")
+    found = tried(lambda: decode_journal(data, at, "transformers"))
     if isinstance(found, PatcherError):
         assert found.code in STATE_CODES
         return found.code
-    assert ledger.decode(ledger.encode(found), "state.json") == found
-    for entry in found.files:
-        _check_inside(entry.path)
-        assert re.fullmatch(r"[0-9a-f]{64}\.orig", entry.backup)
+    assert decode_journal(encode_journal(found), at, "transformers") == found
+    for path, entry in found.files.items():
+        _check_inside(str(path))
         os.fsencode(entry.link or "")
-        assert 0 <= entry.mode <= 0o7777
-    paths = {entry.path for entry in found.files}
-    assert len(paths) == len(found.files) > 0
-    for path, row in found.record.rows if found.record else ():
-        assert path in paths
-        assert record.find(row.encode("utf-8", "surrogateescape"), path) == row
+        for text in (entry.original, entry.patched or "0" * 64):
+            assert re.fullmatch(r"[0-9a-f]{64}", text)
     return "read"
 
 
 def _check_inside(path: str) -> None:
-    assert path
     assert "\0" not in path
     os.fsencode(path)
     inside = os.path.normpath(os.path.join("/site-packages", path))  # noqa: PTH118 - as the system joins them
     assert inside == f"/site-packages/{path}"
-    assert inside.startswith("/site-packages/")
+    assert inside.startswith("/site-packages/transformers/") or path == f"{INFO}/RECORD"
 
 
-CHECKS: dict[str, Callable[[bytes], str]] = {"rewriter": rewriter, "calls": calls, "record": rows, "state": state}
+CHECKS: dict[str, Callable[[bytes], str]] = {"function": function, "calls": calls, "record": rows, "state": state}
 """By target, the check of any bytes at all."""

@@ -11,21 +11,23 @@ import shutil
 import stat
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from properties import CALLER, SMALL, check_words, tried
+from engine import make_target
+from properties import CALLER, DIRECT, INFO, ISIN, check_words, tried
 
-from patcher.change import ledger, operations
-from patcher.change.files import digest
+from patcher import operations
 from patcher.errors import PatcherError
-from patcher.model import Patch, Result, Target
-from patches.direct_isin import PATCH as DIRECT
+from patcher.model import Result, Target
+from patcher.plan import KEPT
+from patcher.storage.journal import FOLDER, STATE
+from patcher.storage.lock import LockTimeout
 
-INFO = "transformers-4.45.1.dist-info"
-FOLDER = f"{INFO}/{ledger.FOLDER}"
-PATCHES: tuple[Patch, ...] = (SMALL, DIRECT)
+OWN = f"{INFO}/{FOLDER}"
+PATCHES = (ISIN, DIRECT)
 OTHER = "transformers/other.py"
 """A file of the package that is no patch's, unless a state file says that we changed it."""
 OUTSIDE = {
@@ -50,7 +52,8 @@ class Given:
     record: bytes | None
     state: bytes | None = None
     """state.json."""
-    backups: tuple[bytes, ...] = ()
+    backups: Mapping[str, bytes] = field(default_factory=dict)
+    """By their names in our folder."""
     mode: int = 0o644
     force: bool = False
 
@@ -58,21 +61,19 @@ class Given:
 def laid(root: Path, given: Given) -> Target:
     """The target on disk, in a folder of its own with others beside it."""
     site = root / "site-packages"
-    files = {**OUTSIDE, f"site-packages/{SMALL.file}": given.source}
+    files = {**OUTSIDE, f"site-packages/{ISIN.file}": given.source}
     if given.caller is not None:
         files[f"site-packages/{CALLER}"] = given.caller
     if given.record is not None:
         files[f"site-packages/{INFO}/RECORD"] = given.record
     if given.state is not None:
-        files[f"site-packages/{FOLDER}/{ledger.STATE}"] = given.state
-    for data in given.backups:
-        files[f"site-packages/{FOLDER}/{ledger.backup_name(digest(data))}"] = data
+        files[f"site-packages/{OWN}/{STATE}"] = given.state
+    files |= {f"site-packages/{OWN}/{name}": data for name, data in given.backups.items()}
     for name, data in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(data)
-    (site / SMALL.file).chmod(given.mode)
-    facts: dict[str, Any] = {"python": None, "torch": "2.1.0", "installer": "pip", "pycache_prefix": None, "reason": ""}
-    return Target(site_packages=site, dist_info=site / INFO, version="4.45.1", **facts)
+    (site / ISIN.file).chmod(given.mode)
+    return make_target(site)
 
 
 def picture(root: Path) -> Snapshot:
@@ -95,7 +96,8 @@ def round_trip(root: Path, given: Given) -> str:
     assert picture(root) == original
     applied = _run("apply", target, root, named=True, force=given.force)
     if all(result.error for result in applied):
-        assert _but_bytecode(picture(root)) == _but_bytecode(original), "refused, and yet changed"
+        kept = _but_books if given.state is not None else _but_bytecode
+        assert kept(picture(root)) == kept(original), "refused, and yet changed"
     _run("status", target, root)
     reverted = _run("revert", target, root, force=given.force)
     _run("revert", target, root, force=given.force)
@@ -103,7 +105,7 @@ def round_trip(root: Path, given: Given) -> str:
     if clean and not any(result.error for result in (*applied, *reverted)):
         assert picture(root) == original, "taken back, and yet not the same"
     if clean:
-        assert not (target.dist_info / ledger.FOLDER).exists() or any(result.error for result in reverted)
+        assert not (target.dist_info / FOLDER).exists() or any(result.error for result in reverted)
     return _end(applied, reverted)
 
 
@@ -111,12 +113,12 @@ def _end(applied: tuple[Result, ...], reverted: tuple[Result, ...]) -> str:
     codes = [result.error.code for result in (*applied, *reverted) if result.error]
     if not codes:
         return "restored" if any(result.changed for result in applied) else "as it was"
-    return next((code for code in codes if code != "needs-patch"), codes[0])
+    return codes[0]
 
 
 def _run(command: str, target: Target, root: Path, **options: Any) -> tuple[Result, ...]:
     before = picture(root)
-    results = tried(lambda: getattr(operations, command)((target,), PATCHES, **options))
+    results = tried(lambda: getattr(operations, command)((target,), PATCHES, lock=LockTimeout(), **options))
     assert not isinstance(results, PatcherError), "an error stops no other target: it is a result"
     for result in results:
         if result.error:
@@ -128,18 +130,24 @@ def _run(command: str, target: Target, root: Path, **options: Any) -> tuple[Resu
 
 def check_inside(before: Snapshot, after: Snapshot) -> None:
     """Nothing changed but the files of the patches, RECORD, and what is ours."""
-    state = before.get(f"site-packages/{FOLDER}/{ledger.STATE}", ("", b""))[1]
-    may = {str(SMALL.file), str(CALLER), *([OTHER] if OTHER.encode() in state else [])}
+    state = before.get(f"site-packages/{OWN}/{STATE}", ("", b""))[1]
+    may = {str(ISIN.file), str(CALLER), *([OTHER] if OTHER.encode() in state else [])}
     for name in before.keys() | after.keys():
         if before.get(name) != after.get(name):
             inside = name.removeprefix("site-packages/")
-            ours = inside in (*may, f"{INFO}/RECORD", FOLDER) or inside.startswith(f"{FOLDER}/")
+            ours = inside in (*may, f"{INFO}/RECORD", OWN) or inside.startswith(f"{OWN}/")
             assert name != inside, name
-            assert ours or inside.partition(".kept-")[0] in may, name
+            assert ours or inside.partition(KEPT)[0] in may, name
 
 
 def _but_bytecode(found: Snapshot) -> Snapshot:
     return {name: facts for name, facts in found.items() if "__pycache__" not in name}
+
+
+def _but_books(found: Snapshot) -> Snapshot:
+    """Without state.json, the backups and RECORD: what a run that was cut off left of them is put in order."""
+    books = (f"site-packages/{INFO}/RECORD", f"site-packages/{OWN}")
+    return {name: facts for name, facts in _but_bytecode(found).items() if not name.startswith(books)}
 
 
 def _text(data: bytes | None) -> str:

@@ -11,21 +11,21 @@ import round_trips
 import strategies
 from hypothesis import HealthCheck, given, settings
 
-from patcher import edits
-from patcher.change import record
+from patcher.edit import edit_source
 from patcher.errors import PatcherError
-from patches.isin_mps_friendly import PATCH
+from patcher.storage.record import update_record
 
 CORPUS = Path(__file__).with_name("corpus")
 FOUND = [(target, path) for target in properties.CHECKS for path in sorted((CORPUS / target).glob("*.bin"))]
-some = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
-few = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+many, some, few, two = (
+    settings(max_examples=count, suppress_health_check=list(HealthCheck)) for count in (150, 60, 25, 2)
+)
 
 
 @some
 @given(strategies.modules())
-def test_any_module_is_rewritten_right_or_refused(module: strategies.Module) -> None:
-    properties.rewriter(module.data)
+def test_any_module_is_edited_right_or_refused(module: strategies.Module) -> None:
+    properties.function(module.data)
 
 
 @some
@@ -35,32 +35,25 @@ def test_a_known_body_is_replaced_whatever_is_around_it(module: strategies.Modul
     properties.known(*module.parts)
 
 
-@few
-@given(strategies.certain_modules())
-def test_so_it_is_with_the_function_that_is_really_put_there(module: strategies.Module) -> None:
-    assert module.parts
-    properties.known(*module.parts, PATCH)
-
-
-@some
+@many
 @given(strategies.callers())
 def test_any_module_with_calls_is_redirected_right_or_refused(data: bytes) -> None:
     properties.calls(data)
 
 
-@few
+@some
 @given(strategies.redirections())
 def test_calls_become_what_they_must(pair: tuple[bytes, bytes]) -> None:
     properties.redirected(*pair)
 
 
-@some
+@many
 @given(strategies.records())
 def test_rows_of_others_keep_their_bytes(data: bytes) -> None:
     properties.rows(data)
 
 
-@some
+@many
 @given(strategies.states())
 def test_no_state_file_leads_outside(data: bytes) -> None:
     properties.state(data)
@@ -72,7 +65,7 @@ def test_a_round_on_a_hostile_target(tmp_path_factory: pytest.TempPathFactory, g
     round_trips.round_trip(tmp_path_factory.getbasetemp() / "round", given)
 
 
-@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
+@two
 @given(given=strategies.targets())
 def test_the_command_line_on_a_hostile_target(
     tmp_path_factory: pytest.TempPathFactory, given: round_trips.Given
@@ -101,18 +94,16 @@ def test_what_once_went_wrong(target: str, path: Path) -> None:
 )
 def test_a_byte_changed_outside_is_seen(spoil: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     module = b"import torch\nx = 1\n" + strategies.KNOWN[0].encode() + b"x = 1\n"
-    assert properties.rewriter(module) == "edited"
-    edit = edits.edit
-    monkeypatch.setattr(edits, "edit", lambda data, *args, **options: spoil(edit(data, *args, **options)))
+    assert properties.function(module) == "edited"
+    monkeypatch.setattr(properties, "edit_source", lambda *args, **options: spoil(edit_source(*args, **options)))
     with pytest.raises(AssertionError):
-        properties.rewriter(module)
+        properties.function(module)
 
 
 def test_a_changed_line_without_a_call_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     module = b"import torch\nx = 1\ny = torch.isin(a, b)\n"
     assert properties.calls(module) == "edited"
-    edit = edits.edit
-    monkeypatch.setattr(edits, "edit", lambda data, *args, **_: edit(data, *args).replace(b"x = 1", b"x = 2"))
+    monkeypatch.setattr(properties, "edit_source", lambda *args, **_: edit_source(*args).replace(b"x = 1", b"x = 2"))
     with pytest.raises(AssertionError):
         properties.calls(module)
 
@@ -120,8 +111,9 @@ def test_a_changed_line_without_a_call_is_seen(monkeypatch: pytest.MonkeyPatch) 
 def test_a_row_that_is_lost_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     data = f"a.py,,\n{strategies.ROW}\nb.py,,\n".encode()
     assert properties.rows(data) == "restored"
-    follow = record.follow
-    monkeypatch.setattr(record, "follow", lambda before, *rest: follow(before.replace(b"b.py,,\n", b""), *rest))
+    monkeypatch.setattr(
+        properties, "update_record", lambda before, *rest: update_record(before.replace(b"b.py,,\n", b""), *rest)
+    )
     with pytest.raises(AssertionError):
         properties.rows(data)
 

@@ -34,7 +34,7 @@ FEW = (
 SECONDS = float(os.environ.get("RACES_SECONDS", "60"))
 SEED = int(os.environ.get("RACES_SEED", time.time_ns() % 10**6))
 CLEAN = (
-    "- after each of them every file was the wheel's that was installed last, or what the ledger says we made of it;",
+    "- after each of them every file was the wheel's that was installed last, or what the journal says we made of it;",
     "  where transformers was uninstalled, no file and no folder of it or of ours was there.",
 )
 MADE = {"INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json"}
@@ -147,7 +147,7 @@ class Venv:
     def wrong(self, wheel: Path | None) -> list[str]:
         """What is not as it should be once this wheel (None: none) was installed last, patched by us or not.
 
-        Every file is the wheel's, or is what the ledger says we made of the wheel's; RECORD tells of both as they are;
+        Every file is the wheel's, or is what the journal says we made of the wheel's; RECORD tells of both as they are;
         and there is nothing else.
         """
         found = self.files()
@@ -164,21 +164,23 @@ class Venv:
             if name not in meant:
                 told += [] if name.partition("/")[2] in MADE else [f"{name} is there"]
             elif hashlib.sha256(data).hexdigest() != after.get(name, hashlib.sha256(meant[name]).hexdigest()):
-                told.append(f"{name} is neither the wheel's nor what the ledger says of it")
+                told.append(f"{name} is neither the wheel's nor what the journal says of it")
         for name, data in {**found, **ours}.items():
             told += [] if row(name, data) in listed else [f"RECORD does not tell of {name} as it is"]
         told += [f"RECORD lists {one}" for one in listed if not (self.site_packages / one.split(",")[0]).exists()]
         return told
 
     def _patched(self, ours: dict[str, bytes], info: str, meant: dict[str, bytes]) -> dict[str, str]:
-        """By path, the digest that the ledger tells of, where it tells of files of this very wheel."""
+        """By path, the digest that the journal tells of, where it tells of files of this very wheel."""
         if not ours:
             return {}
-        ledger = json.loads(ours[f"{info}/mps-patcher/state.json"])
-        for entry in ledger["files"]:
-            assert entry["before"] == hashlib.sha256(meant[entry["path"]]).hexdigest()
-            assert ours[f"{info}/mps-patcher/{entry['before']}.orig"] == meant[entry["path"]]
-        return {entry["path"]: entry["after"] for entry in ledger["files"]}
+        folder = f"{info}/mps-patcher"
+        told = json.loads(ours[f"{folder}/state.json"])["files"]
+        journal = {path: entry for path, entry in told.items() if path != f"{info}/RECORD"}
+        for path, entry in journal.items():
+            assert entry["original"] == hashlib.sha256(meant[path]).hexdigest()
+            assert ours[f"{folder}/{path.replace('/', '.')}.orig"] == meant[path]
+        return {path: entry["patched"] for path, entry in journal.items()}
 
 
 @pytest.fixture(scope="session")
@@ -228,7 +230,7 @@ def noted(request: pytest.FixtureRequest, full: bool) -> Iterator[dict[str, list
     lines: dict[str, list[str]] = {}
     yield lines
     if full and set(lines) == {"races", "uv", "pip"} and not request.session.testsfailed:
-        installers = "pip and uv in the midst of three commands at a time, on a transformers of a few files:"
+        installers = "pip and uv while three commands run at a time, on a transformers of a few files:"
         write("races", [*lines["races"], "", installers, "", *lines["uv"], *lines["pip"], *CLEAN])
 
 

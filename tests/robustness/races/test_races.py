@@ -1,4 +1,4 @@
-"""Sixteen processes at random on one target: no torn file, no wrong state, no deadlock, and nothing left in the end."""
+"""Many processes at once on one target: no torn file, no wrong state, no deadlock, and nothing left in the end."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from threading import Event
@@ -23,8 +24,6 @@ from zipfile import ZipFile
 
 import pytest
 from command import results_here
-
-pytestmark = pytest.mark.races
 
 ROOT = Path(__file__).resolve().parents[3]
 PROCESSES = 16
@@ -41,6 +40,11 @@ LINES = (
     *["revert", "revert direct_isin", "revert isin_mps_friendly"],
     *["apply --dry-run direct_isin", "revert --dry-run", "verify --static direct_isin"],
 )
+AT_ONCE = [
+    *["apply isin_mps_friendly direct_isin", "revert", "status --check", "apply direct_isin"],
+    *["revert isin_mps_friendly", "status", "apply --dry-run direct_isin", "apply isin_mps_friendly"],
+]
+"""What `make test` starts at once."""
 KILLED = 0.2
 """How many of the processes are killed, at any time of their work or of their wait for it."""
 MEANT = {"status --check": (0, 4), "verify --static": (0, 1)}
@@ -120,13 +124,18 @@ class Race:
     def run(self, seconds: float) -> None:
         """For so many seconds new processes start; the last ones are waited for."""
         until = time.monotonic() + seconds
-        with ThreadPoolExecutor(PROCESSES + 3) as pool:
-            choices = [random.Random(f"{self.seed} {number}") for number in range(PROCESSES)]  # noqa: S311 - no secret
-            runners = [pool.submit(self.runner, choice, until) for choice in choices]
+        choices = [random.Random(f"{self.seed} {number}") for number in range(PROCESSES)]  # noqa: S311 - no secret
+        self.at_once([partial(self.runner, choice, until) for choice in choices])
+
+    def at_once(self, works: Sequence[Callable[[], None]]) -> None:
+        """Does all of these while others read and compile the files."""
+        with ThreadPoolExecutor(len(works) + 3) as pool:
             watchers = [pool.submit(work) for work in (self.watch, self.watch, self.compile)]
-            for one in runners:
-                one.result()
-            self.over.set()
+            try:
+                for one in [pool.submit(work) for work in works]:
+                    one.result()
+            finally:
+                self.over.set()
             for one in watchers:
                 one.result()
 
@@ -225,23 +234,36 @@ class Race:
                 self.tally.compiled += 1
             time.sleep(0.02)
 
+    def finish(self) -> None:
+        """Applies everything, and takes it back: the target is whole."""
+        self.one("apply isin_mps_friendly direct_isin", None)
+        for path, (_, patched) in self.target.contents.items():
+            assert (self.target.site_packages / path).read_bytes() == patched
+        self.one("verify --static direct_isin", None)
+        self.one("revert", None)
 
+
+def test_eight_commands_at_once(race_target: RaceTarget) -> None:
+    original = race_target.snapshot()
+    race = Race(race_target, 0)
+    race.at_once([partial(race.one, line, None) for line in AT_ONCE])
+    assert race.tally.wrong == []
+    assert race.tally.reads > len(AT_ONCE)
+    race.finish()
+    assert race_target.snapshot() == original
+
+
+@pytest.mark.races
 def test_sixteen_processes_at_random(
     race_target: RaceTarget, seed: int, seconds: float, noted: dict[str, list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     original = race_target.snapshot()
     race = Race(race_target, seed)
     race.run(seconds)
-    tally = race.tally
-    assert tally.wrong == [], f"RACES_SEED={seed}"
-    race.one("apply isin_mps_friendly direct_isin", None)
-    assert {path: (race_target.site_packages / path).read_bytes() for path in PATCHED} == {
-        path: patched for path, (_, patched) in race_target.contents.items()
-    }
-    race.one("verify --static direct_isin", None)
-    race.one("revert", None)
+    assert race.tally.wrong == [], f"RACES_SEED={seed}"
+    race.finish()
     assert race_target.snapshot() == original
-    noted["races"] = summary(tally, seed, seconds)
+    noted["races"] = summary(race.tally, seed, seconds)
     with capsys.disabled():
         print("", *noted["races"], sep="\n")
 

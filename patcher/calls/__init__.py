@@ -1,1 +1,0 @@
-"""Sending the direct calls of a function through another one: `sites` finds them, `redirect` edits them."""

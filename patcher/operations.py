@@ -1,0 +1,233 @@
+"""status, apply and revert over targets: each target and patch has a result of its own, and no error stops the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from patcher.catalogue import impact, load_catalogue
+from patcher.diff import unified_diff
+from patcher.errors import PatcherError
+from patcher.messages import describe_applied, describe_not_applied, describe_reverted, describe_state
+from patcher.model import CallsPatch, ChangedFile, Effect, Impact, NotFound, Patch, Result, State, Target
+from patcher.owner import as_owner_of
+from patcher.plan import Plan, plan_apply, plan_revert, planned_state
+from patcher.recompute import closure
+from patcher.snapshot import Snapshot, take_snapshot
+from patcher.storage.bytecode import cache_prefixes, has_stale_pyc, remove_pycs
+from patcher.storage.files import digest
+from patcher.storage.lock import LockTimeout, locked
+from patcher.transaction import commit
+
+Targets = Sequence[Target | NotFound]
+
+
+def status(
+    targets: Targets, patches: Sequence[Patch], *, lock: LockTimeout, macos: str | None = None
+) -> tuple[Result, ...]:
+    """The state of every patch in every target, as the files show it. Nothing is written and nothing is repaired."""
+
+    def work(snapshot: Snapshot) -> list[Result]:
+        found = [_found(snapshot, patch, snapshot.state_of(patch), macos) for patch in patches]
+        return [replace(one, note=describe_state(snapshot, patch)) for one, patch in zip(found, patches, strict=True)]
+
+    return _each(targets, patches, work, exclusive=False, lock=lock)
+
+
+def apply(
+    targets: Targets,
+    patches: Sequence[Patch],
+    *,
+    named: bool,
+    dry_run: bool = False,
+    diff: bool = False,
+    force: bool = False,
+    backup: bool = True,
+    lock: LockTimeout,
+    macos: str | None = None,
+) -> tuple[Result, ...]:
+    """Applies the patches: all of them where the user `named` them, else those whose defect has an effect on a target.
+
+    A result without an error was proven by reading everything again. `force` replaces what is unknown too, and starts
+    an edited file from its original. `dry_run` writes nothing and says what would be. Without `backup` only the files
+    of the patches change: RECORD stays as it is, and nothing can be reverted.
+    """
+
+    def work(snapshot: Snapshot) -> list[Result]:
+        names = [patch.name for patch in patches if named or _impact(snapshot, patch, macos).effect is not Effect.NONE]
+        plan = plan_apply(snapshot, names, force=force, backup=backup)
+        error = _carry_out(plan, dry_run=dry_run)
+        results = []
+        for patch in snapshot.catalogue:
+            refused = patch.name in plan.refused and patch.name in closure(snapshot, names)
+            if not (patch in patches or refused or _is_changed(plan, patch)):
+                continue
+            result = _result(plan, patch, macos, error, dry_run=dry_run, diff=diff)
+            if result.error is None:
+                told = describe_applied if patch.name in plan.effective else describe_not_applied
+                result = replace(result, note=_noted(told(plan, patch), dry_run=dry_run))
+            results.append(_without_stale_bytecode(result, dry_run=dry_run))
+        return results
+
+    return _each(targets, patches, work, exclusive=not dry_run, lock=lock)
+
+
+def revert(
+    targets: Targets,
+    patches: Sequence[Patch],
+    *,
+    dry_run: bool = False,
+    diff: bool = False,
+    force: bool = False,
+    lock: LockTimeout,
+) -> tuple[Result, ...]:
+    """Reverts the patches: every byte, mode and time, and RECORD. Nothing of ours stays once none is left.
+
+    What requires a patch is reverted with it, and so is what was applied only for it. A symbolic link is one again
+    where what it leads to is still the original. `force` also reverts a file that was edited, and keeps a copy of it.
+    """
+
+    def work(snapshot: Snapshot) -> list[Result]:
+        plan = plan_revert(snapshot, [patch.name for patch in patches], force=force)
+        error = _carry_out(plan, dry_run=dry_run)
+        results = []
+        for patch in snapshot.catalogue:
+            if patch in patches or patch.name in plan.refused or _is_changed(plan, patch):
+                result = _result(plan, patch, None, error, dry_run=dry_run, diff=diff)
+                if result.error is None:
+                    result = replace(result, note=_noted(describe_reverted(plan, patch), dry_run=dry_run))
+                results.append(result)
+        return results
+
+    return _each(targets, patches, work, exclusive=not dry_run, lock=lock)
+
+
+def _each(
+    targets: Targets,
+    patches: Sequence[Patch],
+    work: Callable[[Snapshot], list[Result]],
+    *,
+    exclusive: bool,
+    lock: LockTimeout,
+) -> tuple[Result, ...]:
+    results: list[Result] = []
+    for target in targets:
+        if isinstance(target, NotFound):
+            results.append(Result(target=target, patch=None, state=None, error=target.error))
+            continue
+        try:
+            with _opened(target, exclusive=exclusive, lock=lock) as snapshot:
+                results += work(snapshot)
+        except PatcherError as error:
+            results += [Result(target=target, patch=patch.name, state=None, error=error) for patch in patches]
+    return tuple(results)
+
+
+@contextmanager
+def _opened(target: Target, *, exclusive: bool, lock: LockTimeout) -> Iterator[Snapshot]:
+    """What the target holds, under its lock, as its owner."""
+    catalogue = load_catalogue()
+    with (
+        as_owner_of(target.site_packages),
+        locked(target.dist_info, exclusive=exclusive, timeout=lock),
+    ):
+        yield take_snapshot(target, catalogue)
+
+
+def _found(snapshot: Snapshot, patch: Patch, state: State | None, macos: str | None) -> Result:
+    """What was found, as the result of a command that did nothing."""
+    shas = [(snapshot.path_of(status.path), digest(status.image.data)) for status in snapshot.files_of(patch)]
+    return Result(
+        target=snapshot.target,
+        patch=patch.name,
+        state=state,
+        files=tuple(ChangedFile(path=path, before=sha, after=sha) for path, sha in shas),
+        impact=_impact(snapshot, patch, macos),
+    )
+
+
+def _impact(snapshot: Snapshot, patch: Patch, macos: str | None) -> Impact:
+    is_concerned = not isinstance(patch, CallsPatch) or snapshot.files_of(patch)
+    return impact(patch, snapshot.target, macos=macos) if is_concerned else Impact(effect=Effect.NONE)
+
+
+def _carry_out(plan: Plan, *, dry_run: bool) -> PatcherError | None:
+    """Commits the plan. The error where that failed, and the target is as it was."""
+    if dry_run or not plan.changes:
+        return None
+    try:
+        commit(plan)
+    except PatcherError as error:
+        return error
+    return None
+
+
+def _result(
+    plan: Plan, patch: Patch, macos: str | None, error: PatcherError | None, *, dry_run: bool, diff: bool
+) -> Result:
+    """What became of a patch, without a note."""
+    snapshot, refusal = plan.snapshot, plan.refused.get(patch.name)
+    if error and not _is_changed(plan, patch):
+        return _found(snapshot, patch, snapshot.state_of(patch), macos)
+    if error:
+        return replace(_found(snapshot, patch, _state_now(snapshot, patch), macos), error=error)
+    is_done = plan.changes and not (refusal or dry_run)
+    found = _found(snapshot, patch, planned_state(plan, patch) if is_done else snapshot.state_of(patch), macos)
+    return replace(
+        found,
+        files=_changed_files(plan, found),
+        diff=_diff(plan, patch) if diff else None,
+        changed=is_done and _is_changed(plan, patch),
+        error=refusal,
+    )
+
+
+def _is_changed(plan: Plan, patch: Patch) -> bool:
+    """Whether files of the patch change, or what the journal says of it, or a run that was cut off is finished."""
+    if not plan.changes or patch.name in plan.refused:
+        return False
+    snapshot = plan.snapshot
+    if any(status.path in plan.files for status in snapshot.files_of(patch)):
+        return True
+    return snapshot.state_of(patch) is State.INTERRUPTED or (patch.name in plan.requested) != (
+        patch.name in snapshot.requested
+    )
+
+
+def _changed_files(plan: Plan, found: Result) -> tuple[ChangedFile, ...]:
+    after = {plan.snapshot.path_of(path): digest(desired.data) for path, desired in plan.files.items()}
+    return tuple(replace(file, after=after.get(file.path, file.before)) for file in found.files)
+
+
+def _diff(plan: Plan, patch: Patch) -> str:
+    changed = (status for status in plan.snapshot.files_of(patch) if status.path in plan.files)
+    return "".join(unified_diff(str(one.path), one.image.data, plan.files[one.path].data) for one in changed)
+
+
+def _noted(note: str, *, dry_run: bool) -> str:
+    return f"Dry run, nothing was written. Without it: {note}" if dry_run else note
+
+
+def _state_now(snapshot: Snapshot, patch: Patch) -> State | None:
+    """The state after a failure; None where it cannot be told."""
+    try:
+        return take_snapshot(snapshot.target, snapshot.catalogue).state_of(patch)
+    except PatcherError:
+        return None
+
+
+def _without_stale_bytecode(result: Result, *, dry_run: bool) -> Result:
+    """The result of a patch that was there already, once no bytecode would run instead of it."""
+    if dry_run or result.changed or result.state is not State.PATCHED or not isinstance(result.target, Target):
+        return result
+    prefixes = cache_prefixes(result.target.pycache_prefix)
+    stale: list[Path] = [file.path for file in result.files if has_stale_pyc(file.path, prefixes)]
+    for path in stale:
+        remove_pycs(path, prefixes)
+    return (
+        replace(result, changed=True, note="Already patched; removed bytecode that would run instead.")
+        if stale
+        else result
+    )

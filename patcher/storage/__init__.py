@@ -1,0 +1,1 @@
+"""What lies on disk: files, RECORD, the journal, bytecode, and the lock."""

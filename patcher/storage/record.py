@@ -1,0 +1,83 @@
+"""dist-info/RECORD, row by row (PEP 376, PEP 627). A row that is not ours keeps its very bytes."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+from collections.abc import Iterable, Iterator, Mapping
+
+
+def record_row(path: str, data: bytes) -> str:
+    """The row of a file with this content, without a line end: its path, `sha256=` and its size."""
+    named = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
+    written = io.StringIO()
+    end = "\r\n"  # csv quotes what holds a character of the line end, and a path must stay in one row
+    csv.writer(written, lineterminator=end).writerow((path, f"sha256={named}", len(data)))
+    return written.getvalue().removesuffix(end)
+
+
+def find_rows(record: bytes, paths: frozenset[str]) -> dict[str, str]:
+    """The first row of each of `paths` that has one, without its line end."""
+    found: dict[str, str] = {}
+    for row in _rows(record):
+        path = _path_in(row)
+        if path in paths:
+            found.setdefault(path, row.rstrip("\r\n"))
+    return found
+
+
+def update_record(record: bytes, rows: Mapping[str, str], folder: str, added: Iterable[str]) -> bytes:
+    """RECORD with other `rows` (path -> row) for files that it lists, and `added` as all rows that it has of `folder`.
+
+    `folder` ends with a slash. The rows of `added` come before the first of `rows`, so that a last line without a line
+    end stays as it is. A file that RECORD does not list stays unlisted.
+    """
+    kept: list[str] = []
+    at: dict[str, int] = {}
+    for row in _rows(record):
+        path = _path_in(row)
+        if not path.startswith(folder):
+            if path in rows:
+                at.setdefault(path, len(kept))
+            kept.append(row)
+    first = min(at.values(), default=0)
+    end = _end_of(kept[first]) if kept else "\n"
+    for path, number in at.items():
+        kept[number] = rows[path] + kept[number][len(kept[number].rstrip("\r\n")) :]
+    kept[first:first] = [row + end for row in added]
+    return "".join(kept).encode("utf-8", "surrogateescape")
+
+
+def _rows(record: bytes) -> list[str]:
+    """The rows with their line ends. A quoted field may hold line ends of its own."""
+    lines = io.StringIO(record.decode("utf-8", "surrogateescape"), newline="")
+    return [*lines] if b'"' not in record else [*_joined(lines)]
+
+
+def _joined(lines: Iterable[str]) -> Iterator[str]:
+    held: list[str] = []
+    is_quoted = False
+    for line in lines:
+        held.append(line)
+        is_quoted ^= line.count('"') % 2 == 1
+        if not is_quoted:
+            yield "".join(held)
+            held = []
+    if held:
+        yield "".join(held)
+
+
+def _path_in(row: str) -> str:
+    """A row's first field, with `/` between folders; the line as it is where it is no row at all."""
+    if not row.startswith('"'):
+        return row.partition(",")[0].replace("\\", "/")
+    try:
+        return next(csv.reader(io.StringIO(row, newline="")))[0].replace("\\", "/")
+    except csv.Error:
+        return row
+
+
+def _end_of(row: str) -> str:
+    return next((end for end in ("\r\n", "\r", "\n") if row.endswith(end)), "\n")

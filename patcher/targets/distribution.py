@@ -1,0 +1,247 @@
+"""Judging a folder from its files alone: does it hold a transformers that can be patched and restored?
+
+What installers write follows PEP 376, 427 and 610 and, for editable installs, setuptools. importlib.metadata would take
+longer to import than all that is read here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from patcher.errors import CannotTell, PatcherError
+
+PACKAGE = "transformers"
+FROZEN_LIBRARY = "base_library.zip"
+"""What PyInstaller puts beside the packages of an application, whichever folder these are in."""
+
+
+def read_distribution(folder: Path) -> tuple[Path, str]:
+    """The `.dist-info` of the one regular install of transformers in `folder`, and its version.
+
+    Raises:
+        CannotTell: `no-transformers`: there is no trace of it.
+        PatcherError: there is one, but not one whose files can be patched and restored; each kind has its own code.
+    """
+    try:
+        return _judged(folder, [entry.name for entry in folder.iterdir()])
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+
+
+def imported_distribution(folder: Path | None, path: Sequence[Path]) -> tuple[Path, str]:
+    """The same of what an interpreter with the search path `path` imports from `folder` (None: it finds nothing).
+
+    Raises:
+        PatcherError: as `read_distribution`; or what it imports is a source tree that an editable install links to, or
+            a copy that hides the installed one; or what is installed cannot be imported.
+    """
+    if folder is None or not dist_infos(names_in(folder)):
+        for entry in path:
+            names = names_in(entry)
+            _refuse_editable(entry, names)
+            if folder is None and dist_infos(names):
+                read_distribution(entry)  # says what is wrong with it
+            elif folder is not None and dist_infos(names) and PACKAGE in names:
+                raise _shadowed(folder, entry)
+    if folder is None:
+        raise absent("on the interpreter's search path")
+    return read_distribution(folder)
+
+
+def installed_version(project: str, path: Sequence[Path]) -> str | None:
+    """The version of `project`, a normalized name, that the first folder of `path` to hold it names; else None."""
+    for folder in path:
+        names = names_in(folder)
+        infos = [*dist_infos(names, project), *_named_for(project, "egg-info", names)]  # the latter as conda has them
+        found = (_version(folder / info / file) for info in infos for file in ("METADATA", "PKG-INFO"))
+        if version := next(filter(None, found), None):
+            return version
+    return None
+
+
+def installer_of(dist_info: Path) -> str | None:
+    """The first word of INSTALLER, such as `pip`; no more, for as root it may be a link to what nobody should see."""
+    found = re.match(r"\s*([\w.-]+)", _text_in(dist_info / "INSTALLER"))
+    return found[1] if found else None
+
+
+def dist_infos(names: Iterable[str], project: str = PACKAGE) -> list[str]:
+    """Those of the names in a folder that are `.dist-info` folders of `project`, whatever its spelling."""
+    return _named_for(project, "dist-info", names)
+
+
+def holds_install(folder: Path, names: Iterable[str]) -> bool:
+    """Whether a folder with these entries holds an install of transformers, sound or not. A source tree does not."""
+    if dist_infos(names) or _links(names):
+        return True
+    # Elsewhere a folder of that name is some other package's part
+    site = folder.name.endswith("-packages") or FROZEN_LIBRARY in names
+    return site and "__init__.py" in names_in(folder / PACKAGE)
+
+
+def named_version(folder: Path) -> str | None:
+    """The version that the name of the only `.dist-info` in `folder` gives; None without exactly one."""
+    found = dist_infos(names_in(folder))
+    return _version_of_name(found[0]) if len(found) == 1 else None
+
+
+def names_in(folder: Path) -> list[str]:
+    """The names in one folder of a search path; none where it is missing or not a folder, as Python has it."""
+    try:
+        return [entry.name for entry in folder.iterdir()]
+    except OSError:
+        return []
+
+
+def absent(where: str) -> CannotTell:
+    """The answer where there is no trace of transformers; `where` completes `There is no transformers ...`."""
+    hint = "Install transformers there, or say where it is with --python, --site-packages or --under."
+    return CannotTell("no-transformers", f"There is no transformers {where}.", hint)
+
+
+def _judged(folder: Path, names: list[str]) -> tuple[Path, str]:
+    package = folder / PACKAGE
+    # One without METADATA owns nothing: an installer left it behind, perhaps for our folder in it
+    infos = [folder / name for name in dist_infos(names) if os.path.lexists(folder / name / "METADATA")]
+    _refuse_editable(folder, names)
+    if not infos and not package.is_dir():
+        raise absent(f"in {folder}")
+    if FROZEN_LIBRARY in names:
+        message = f"{folder} is part of an application that PyInstaller made, which runs none of the files there."
+        hint = "Patch the environment that it is built from, then build again."
+        raise PatcherError("frozen-application", message, hint)
+    if not infos:
+        message = f"{package} is there, but no {PACKAGE}-*.dist-info with METADATA is beside it."
+        hint = "Install a release there with pip or uv; a source tree or a copy is to be changed where it comes from."
+        raise PatcherError("no-metadata", message, hint)
+    if len(infos) > 1:
+        raise _several(folder, infos)
+    _refuse_links(folder, package, infos[0])
+    if not (package / "__init__.py").is_file():
+        message = f"{infos[0]} is there, but {package / '__init__.py'} is not."
+        raise PatcherError("no-files", message, _reinstall())
+    return infos[0], _sound_version(folder, infos[0] / "METADATA")
+
+
+def _sound_version(folder: Path, metadata: Path) -> str:
+    version, stated = _version(metadata), _stated_version(folder)
+    if version is None:
+        message = f"{metadata} cannot be read, or does not say which version it is of."
+        raise PatcherError("broken-metadata", message, _reinstall())
+    if stated and not _same(version, stated):
+        message = f"{metadata} says version {version}, and {folder / PACKAGE / '__init__.py'} {stated}."
+        hint = f"Uninstall what wrote its own files there, as adapter-transformers does. {_reinstall(version)}"
+        raise PatcherError("version-mismatch", message, hint)
+    return version
+
+
+def _refuse_editable(folder: Path, names: list[str]) -> None:
+    origins = (f"{name}/direct_url.json" for name in dist_infos(names))
+    evidence = [*(name for name in origins if _says_editable(folder / name)), *_links(names)]
+    if evidence:
+        message = f"transformers is installed as editable, {folder / evidence[0]} says: its files are a source tree's."
+        raise PatcherError("editable-install", message, "Change that source tree itself, or install a release.")
+
+
+def _says_editable(origin: Path) -> bool:
+    try:
+        return json.loads(_text_in(origin))["dir_info"]["editable"] is True
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return False  # not there, or of another kind: a package index, an archive, a VCS
+
+
+def _refuse_links(folder: Path, *inside: Path) -> None:
+    """Refuse a site-packages folder, or a package in it, that is itself a link. Links further up are as good as not."""
+    for path in (folder, *inside):
+        if path.is_symlink():
+            real = Path(os.path.realpath(path))
+            message = f"{path} is a link to {real}, which other environments may share."
+            holder = shlex.quote(str(real if path == folder else real.parent))
+            hint = f"To patch it for all of them, name the folder that really holds it: --site-packages {holder}."
+            raise PatcherError("linked-folder" if path == folder else "linked-package", message, hint)
+
+
+def _several(folder: Path, infos: list[Path]) -> PatcherError:
+    names, stated = ", ".join(info.name for info in infos), _stated_version(folder)
+    stale = [info for info in infos if stated and not _same(stated, _version_of_name(info.name))]
+    hint = "Delete those that the files are not of, or make the environment anew: to reinstall does not end it."
+    if 0 < len(stale) < len(infos):
+        words = shlex.join(map(str, stale))
+        hint = f"The files say that they are {stated}, so delete what is stale: rm -r {words}"
+    message = f"{folder} holds several: {names}; which of them owns the files is not known."
+    return PatcherError("several-distributions", message, hint)
+
+
+def _shadowed(folder: Path, installed: Path) -> PatcherError:
+    message = f"The copy of transformers in {folder}, not an installed one, hides the one installed in {installed}."
+    hint = f"Take {folder} off PYTHONPATH (or remove that copy), or name the other with --site-packages."
+    return PatcherError("shadowed", message, hint)
+
+
+def _unreadable(folder: Path, error: OSError) -> PatcherError:
+    import zipfile
+
+    above = (up for up in (folder, *folder.parents) if os.path.isfile(up))  # noqa: PTH113 - Path's may raise
+    archive = next(filter(zipfile.is_zipfile, above), None)
+    if archive:
+        message = f"{archive} is a zip file; what is inside one cannot be patched in place."
+        return PatcherError("in-zip", message, "Install transformers unpacked, as pip and uv do.")
+    message = f"{folder} cannot be read as a folder: {error.strerror}."
+    return PatcherError("unreadable-folder", message, "Name a folder that exists and that you may read.")
+
+
+def _reinstall(version: str = "VERSION") -> str:
+    return f"Reinstall transformers there: pip install --force-reinstall --no-deps transformers=={version}."
+
+
+def _links(names: Iterable[str]) -> list[str]:
+    """Those of the names in a folder by which setuptools links to a source tree."""
+    return _named_for(PACKAGE, "egg-link", names) + _named_for(PACKAGE, "pth", names, prefix="__editable__.")
+
+
+def _named_for(project: str, kind: str, names: Iterable[str], prefix: str = "") -> list[str]:
+    pattern = rf"{re.escape(prefix)}{project.replace('-', '[-_.]+')}(-.*)?\.{kind}"
+    return sorted(name for name in names if re.fullmatch(pattern, name, re.IGNORECASE))
+
+
+def _version_of_name(dist_info: str) -> str:
+    return dist_info.removesuffix(".dist-info").partition("-")[2]
+
+
+def _version(metadata: Path) -> str | None:
+    """The Version header, if not empty; what is indented goes on with the header before."""
+    head = re.split(r"\r?\n\r?\n", _text_in(metadata), maxsplit=1)[0]
+    found = re.search(r"^Version:[ \t]*(\S+)", head, re.MULTILINE | re.IGNORECASE)
+    return found[1] if found else None
+
+
+def _stated_version(folder: Path) -> str | None:
+    """The version that the package's own code says it is of."""
+    code = _text_in(folder / PACKAGE / "__init__.py")
+    found = re.search(r"""^__version__ = ["']([^"'\n]+)["']""", code, re.MULTILINE)
+    return found[1] if found else None
+
+
+def _same(one: str, other: str) -> bool:
+    """Whether two versions are one, however it is spelled; a local label says who built it, not of what."""
+    if one == other:
+        return True
+    from packaging.version import InvalidVersion, Version  # seldom needed, and slow to import
+
+    try:
+        return Version(one.partition("+")[0]) == Version(other.partition("+")[0])
+    except InvalidVersion:
+        return False
+
+
+def _text_in(path: Path) -> str:
+    """An ordinary file's text; empty where there is none. What never ends, such as a pipe, is not read."""
+    try:
+        return path.read_text("utf-8", "replace") if path.is_file() else ""
+    except OSError:
+        return ""

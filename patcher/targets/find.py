@@ -1,0 +1,258 @@
+"""From the target options and the environment to the targets, without importing torch or transformers."""
+# ruff: noqa: PTH112, PTH114 - Path's own raises where a folder may not be entered, or a name is too long
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from patcher.errors import CannotTell, PatcherError
+from patcher.model import NotFound, Target
+from patcher.targets.distribution import (
+    PACKAGE,
+    absent,
+    holds_install,
+    imported_distribution,
+    installed_version,
+    installer_of,
+    named_version,
+    names_in,
+    read_distribution,
+)
+from patcher.targets.interpreter import Answer, ask_python, python_in
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetOptions:
+    """The target options of the command line; all empty means that the environment decides."""
+
+    python: tuple[Path, ...] = ()
+    site_packages: tuple[Path, ...] = ()
+    under: tuple[Path, ...] = ()
+
+
+def current_folder() -> Path:
+    """The current folder.
+
+    Raises PatcherError: `no-current-folder` where it is gone or cannot be told.
+    """
+    try:
+        return Path.cwd()
+    except OSError as error:
+        message = f"The current folder is gone, or cannot be told: {error.strerror}."
+        hint = "Change to a folder that is there, then run the command again."
+        raise PatcherError("no-current-folder", message, hint) from error
+
+
+def find_targets(options: TargetOptions, environ: Mapping[str, str], cwd: Path) -> tuple[Target | NotFound, ...]:
+    """Every target that the options name or, without any, the one that the environment means.
+
+    The same install found twice is one target, in the first one's place; a finding with an interpreter wins.
+    A place that holds none, or one that must be refused, is a `NotFound` with the error; nothing is raised for it.
+    Never empty. Paths are absolute if `cwd` is, and as named: no link is resolved.
+    """
+    return _merged([*_named(options, environ, cwd)] or [_default(environ, cwd)])
+
+
+def default_interpreter(environ: Mapping[str, str], cwd: Path) -> tuple[Path, str] | None:
+    """The interpreter that the environment means, which need not exist, and the reason as a clause.
+
+    The first of these that exists: the tool's own environment if it holds transformers, VIRTUAL_ENV, CONDA_PREFIX, the
+    nearest .venv, python3 on PATH. It decides, whatever it holds: what the user has activated is never passed over for
+    an environment that happens to have transformers. None only where there is no Python at all.
+    """
+    return next(_candidates(environ, cwd), None)
+
+
+def _candidates(environ: Mapping[str, str], cwd: Path) -> Iterator[tuple[Path, str]]:
+    if _is_beside_tool(environ, cwd):
+        yield Path(sys.executable), f"it is installed beside this tool, in {sys.prefix}"
+    for variable in ("VIRTUAL_ENV", "CONDA_PREFIX"):
+        prefix = environ.get(variable)
+        if prefix:
+            yield python_in(cwd / prefix), f"{variable} is set to {prefix}"
+    for found in (folder / ".venv" for folder in (cwd, *cwd.parents)):
+        if os.path.isdir(found):
+            yield python_in(found), f"{found} is the nearest .venv"
+    python = _which("python3", environ, cwd)
+    if python:
+        yield python, f"{python} is the python3 on PATH"
+
+
+def _is_beside_tool(environ: Mapping[str, str], cwd: Path) -> bool:
+    """Whether the tool's own environment holds a transformers, sound or not.
+
+    PYTHONPATH does not count: every interpreter sees what it shows, so it makes none of them the one meant.
+    """
+    environ = {key: value for key, value in environ.items() if key != "PYTHONPATH"}
+    found = _from_python(Path(sys.executable), "", environ, cwd)
+    none = ("no-transformers", "python-not-found", "python-broken")
+    return isinstance(found, Target) or found.error.code not in none
+
+
+def _which(name: str, environ: Mapping[str, str], cwd: Path) -> Path | None:
+    """The program that the user's shell would run as `name`, unresolved."""
+    import shutil  # loads the libraries of archives, too
+
+    found = shutil.which(name, path=environ.get("PATH", ""))
+    return cwd / found if found else None
+
+
+def _default(environ: Mapping[str, str], cwd: Path) -> Target | NotFound:
+    meant = default_interpreter(environ, cwd)
+    if meant is None:
+        error = absent("to look for: no Python environment is active or on PATH")
+        return NotFound(python=None, site_packages=None, error=error)
+    return _from_python(*meant, environ, cwd)
+
+
+def _named(options: TargetOptions, environ: Mapping[str, str], cwd: Path) -> Iterator[Target | NotFound]:
+    for python in options.python:
+        yield _from_python(_interpreter(python, environ, cwd), f"--python names {python}", environ, cwd)
+    for folder in options.site_packages:
+        yield _from_folder(cwd / folder, f"--site-packages names {folder}")
+    for top in options.under:
+        yield from _from_tree(cwd / top, f"it lies below {top}", environ, cwd)
+
+
+def _interpreter(named: Path, environ: Mapping[str, str], cwd: Path) -> Path:
+    """The interpreter's path: an environment's own, or for a bare name that is nothing here the one on PATH."""
+    here = cwd / named
+    if os.path.isdir(here):
+        return python_in(here)
+    bare = len(named.parts) == 1 and not os.path.lexists(here)
+    return (_which(named.name, environ, cwd) if bare else None) or here
+
+
+def _from_python(python: Path, reason: str, environ: Mapping[str, str], cwd: Path) -> Target | NotFound:
+    folder = None
+    try:
+        answer = ask_python(python, PACKAGE, environ, cwd)
+        folder = answer.folder
+        return _target(imported_distribution(folder, answer.path), reason, python, answer)
+    except PatcherError as error:
+        return _not_found(error, reason, folder, python)
+
+
+def _from_folder(folder: Path, reason: str) -> Target | NotFound:
+    try:
+        return _target(read_distribution(folder), reason)
+    except CannotTell as error:
+        nested = next((path.parent for layout in _LAYOUTS for path in sorted(folder.glob(f"{layout}/{PACKAGE}"))), None)
+        hint = f"Did you mean --site-packages {shlex.quote(str(nested))}?" if nested else error.hint
+        return _not_found(CannotTell(error.code, error.message, hint), reason, folder)
+    except PatcherError as error:
+        return _not_found(error, reason, folder)
+
+
+_LAYOUTS = tuple(f"{depth}lib*/python*/*-packages" for depth in ("", "*/", "*/*/"))
+"""Where site-packages lie below a prefix, or below the root of an unpacked image."""
+
+
+def _from_tree(top: Path, reason: str, environ: Mapping[str, str], cwd: Path) -> Iterator[Target | NotFound]:
+    """Every install below `top`, and a word on what could not be read of it."""
+    unread: list[OSError] = []
+    folders = tuple(folders_below(top, unread))
+    yield from (_from_site_packages(folder, reason, environ, cwd) for folder in folders)
+    if unread:
+        yield _not_found(_unread(top, unread), reason, top)
+    elif not folders:
+        yield _not_found(absent(f"installed below {top}"), reason, top)
+
+
+def _from_site_packages(folder: Path, reason: str, environ: Mapping[str, str], cwd: Path) -> Target | NotFound:
+    """The install in `folder`, with the interpreter of its environment if that runs here and would import it.
+
+    It is found by the layout that all environments use; a Python beside other folders need not import from there.
+    """
+    version, library = folder.parent.name, folder.parent.parent
+    regular = folder.name == "site-packages" and version.startswith("python") and library.name.startswith("lib")
+    found = _from_python(python_in(library.parent), reason, environ, cwd) if regular else None
+    same = isinstance(found, Target) and os.path.realpath(found.site_packages) == os.path.realpath(folder)
+    return found if found and same else _from_folder(folder, reason)
+
+
+def folders_below(top: Path, unread: list[OSError]) -> Iterator[Path]:
+    """The folders at or below `top` that hold an install of transformers, sound or not, in a fixed order.
+
+    Links to folders are not followed, so that an install is found where it really is, and once; a site-packages folder
+    that is a link out of `top` is named as such. The caches of uv and conda are skipped: other environments are made
+    from them. What could not be read is added to `unread`.
+    """
+    for name, subfolders, files in os.walk(top, onerror=unread.append):
+        folder = Path(name)
+        if _is_cache(folder, subfolders, files):
+            subfolders.clear()
+            continue
+        subfolders.sort()
+        if holds_install(folder, [*subfolders, *files]):
+            yield folder
+        yield from (link for entry in subfolders if _leads_out(link := folder / entry, top))
+
+
+def _is_cache(folder: Path, subfolders: list[str], files: list[str]) -> bool:
+    """By the tag of the Cache Directory specification, which uv also puts on the environments it makes, or by conda's
+    description of an unpacked package."""
+    tagged = "CACHEDIR.TAG" in files and "pyvenv.cfg" not in files
+    return tagged or ("info" in subfolders and os.path.lexists(folder / "info" / "index.json"))
+
+
+def _leads_out(link: Path, top: Path) -> bool:
+    """Whether it is a linked site-packages with an install that the search does not meet where it really is."""
+    linked = link.name.endswith("-packages") and os.path.islink(link)
+    return linked and not _is_within(link, top) and holds_install(link, names_in(link))
+
+
+def _is_within(path: Path, folder: Path) -> bool:
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
+def _unread(top: Path, errors: list[OSError]) -> PatcherError:
+    first, count = errors[0], len(errors)
+    kind = PatcherError if first.filename == str(top) else CannotTell
+    message = f"{first.filename} cannot be read as a folder: {first.strerror}."
+    hint = (
+        f"{count} of the folders at or below {top} could not be searched: name those that exist and that you may read."
+    )
+    return kind("unreadable-folder", message, hint)
+
+
+def _target(
+    installed: tuple[Path, str], reason: str, python: Path | None = None, answer: Answer | None = None
+) -> Target:
+    dist_info, version = installed
+    path = answer.path if answer else (dist_info.parent,)
+    if answer and not _is_within(dist_info, answer.prefix):
+        reason = f"{reason}; it lies outside of {answer.prefix}, so other environments may share it"
+    return Target(
+        site_packages=dist_info.parent,
+        dist_info=dist_info,
+        version=version,
+        python=python,
+        torch=installed_version("torch", path),
+        installer=installer_of(dist_info),
+        pycache_prefix=answer.pycache_prefix if answer else None,
+        reason=reason,
+        search_path=path,
+    )
+
+
+def _not_found(error: PatcherError, reason: str, folder: Path | None, python: Path | None = None) -> NotFound:
+    reasoned = type(error)(error.code, f"{error.message.rstrip('.')} ({reason}).", error.hint)
+    version = named_version(folder) if folder else None
+    return NotFound(python=python, site_packages=folder, error=reasoned, version=version)
+
+
+def _merged(found: list[Target | NotFound]) -> tuple[Target | NotFound, ...]:
+    kept: dict[tuple[str, str], Target | NotFound] = {}
+    for one in found:
+        code = one.error.code if isinstance(one, NotFound) else ""
+        # Never the real path of an interpreter: those of many environments are links to one
+        key = (code, os.path.realpath(one.site_packages) if one.site_packages else str(one.python))
+        if key not in kept or (kept[key].python is None and one.python is not None):
+            kept[key] = one
+    return tuple(kept.values())

@@ -1,0 +1,185 @@
+"""Starting Python interpreters: what one would import, and how one is run so that nothing of it stays behind.
+
+There is no shell anywhere: a command is a list of words. What only starting a process needs is imported where one is
+started, for `status --site-packages` starts none.
+"""
+# ruff: noqa: PTH110, PTH114, PTH207 - Path's own raise where a folder may not be entered, or a name is too long
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from glob import iglob
+from pathlib import Path
+from typing import IO
+
+from patcher.errors import PatcherError
+from patcher.owner import as_user_of
+
+PROBE = Path(__file__).with_name("probe.py")
+PROBE_TIMEOUT = 60.0
+"""Seconds an interpreter may take to start and answer; generous, for a cold network file system."""
+NEEDED = frozenset((
+    # The system: what is found where, whose it is, and in which words it answers
+    "PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TMP", "TEMP", "TZ", "LANG", "LANGUAGE", "LOCPATH", "LOCALE_ARCHIVE",
+    # The loader, on Linux and on Nix; those of macOS are a kind
+    "LD_LIBRARY_PATH", "LD_PRELOAD", "NIX_LD", "NIX_LD_LIBRARY_PATH",
+    # Python: which one, which modules, which bytecode; not what only serves a developer
+    "VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONHOME", "PYTHONPATH", "PYTHONPLATLIBDIR", "PYTHONUSERBASE", "PYTHONNOUSERSITE",
+    "PYTHONSAFEPATH", "PYTHONCASEOK", "PYTHONPYCACHEPREFIX", "PYTHONOPTIMIZE", "PYTHONUTF8",
+    # torch, and what it computes with
+    "TORCH_DEVICE_BACKEND_AUTOLOAD", "ATEN_CPU_CAPABILITY", "CUDA_VISIBLE_DEVICES", "OPENBLAS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS",
+))  # fmt: skip
+"""The variables that decide which code runs, and how. To code of many people, tokens and keys are nothing."""
+NEEDED_KINDS = ("LC_", "DYLD_", "PYTORCH_", "OMP_", "MKL_", "KMP_")
+"""How the names of others that decide it begin."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What one interpreter said of one package."""
+
+    path: tuple[Path, ...]
+    """Its sys.path."""
+    folder: Path | None
+    """The folder on that path (or outside it, for an import hook) that holds what it would import."""
+    prefix: Path
+    """Its sys.prefix: the folder of its environment."""
+    pycache_prefix: Path | None
+
+
+def python_in(prefix: Path) -> Path:
+    """The interpreter of the environment at `prefix`, unresolved; where there is none, its usual path."""
+    usual, other = prefix / "bin" / "python", prefix / "bin" / "python3"
+    return other if os.path.exists(other) and not os.path.exists(usual) else usual
+
+
+def ask_python(python: Path, name: str, environ: Mapping[str, str], cwd: Path) -> Answer:
+    """Ask `python` where it would import `name` from.
+
+    The interpreter runs with the user's environment and folder, because a relative PYTHONPATH and the user site are
+    part of what the user's programs see. It writes no bytecode. Nothing of `name` is executed.
+
+    Raises:
+        PatcherError: there is no such file, it cannot be run, is too slow, or does not answer as a Python would;
+            `no-temporary-folder`: there is nowhere to put its answer.
+    """
+    environ = _needed(environ) if as_user_of(*python_parts(python)) else dict(environ)
+    # macOS's launcher leaves this behind, and a framework build that finds it takes itself for another interpreter
+    environ.pop("__PYVENV_LAUNCHER__", None)
+    with _temporary_file() as answer, _temporary_file() as errors:
+        command = [str(python), "-B", "-c", PROBE.read_text("utf-8"), str(answer.fileno()), name]
+        ending = run_python(
+            command, environ=environ, cwd=cwd, timeout=PROBE_TIMEOUT, errors=errors, pass_fds=(answer.fileno(),)
+        )
+        answer.seek(0)
+        errors.seek(0)
+        try:
+            return _read_answer(answer.read(), cwd)
+        except (ValueError, KeyError, TypeError, RecursionError):
+            why = _cause(errors.read().decode("utf-8", "replace")) or ending or "it gave no answer"
+            raise _no_answer(python, why) from None
+
+
+def run_python(
+    command: Sequence[str],
+    *,
+    environ: Mapping[str, str],
+    cwd: Path | None = None,
+    timeout: float,
+    errors: IO[bytes] | int,
+    owner: Path | None = None,
+    pass_fds: Sequence[int] = (),
+) -> str | None:
+    """Run to the end or for `timeout` seconds; of its process group nothing is left then, whatever ended the wait.
+
+    It reads nothing, what it prints is dropped, its standard error goes to `errors`. As root, it runs as the first
+    user other than root who owns `owner` (the site-packages that it imports from) or a part of its environment.
+
+    Returns how it ended, as a clause; None if well.
+    """
+    import subprocess
+
+    null, parts = subprocess.DEVNULL, [*([owner] if owner else []), *python_parts(Path(command[0]))]
+    try:
+        where = None if cwd is None or cwd == Path.cwd() else cwd  # one is in it, even if one could not enter it again
+        process = subprocess.Popen(
+            command, stdin=null, stdout=null, stderr=errors, env=environ, cwd=where, start_new_session=True,
+            pass_fds=pass_fds, **as_user_of(*parts),
+        )  # fmt: skip
+    except OSError as error:
+        return f"the interpreter cannot be started: {error.strerror}"
+    try:
+        status = process.wait(timeout)
+    except subprocess.TimeoutExpired:
+        return f"it was not done after {timeout:g} s"
+    finally:
+        with suppress(ProcessLookupError, PermissionError):  # all are gone; macOS says the latter of the dead
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    if status < 0:
+        return f"the interpreter was killed by {signal.Signals(-status).name}"
+    return f"the interpreter ended with status {status}" if status else None
+
+
+def selftest_environment(environ: Mapping[str, str], cache: Path) -> dict[str, str]:
+    """Of the user's what decides which code runs, and how; nothing is fetched, and MPS has no stand-in.
+
+    Transformers makes its folders in `cache` as it is imported, and none in the user's home.
+    """
+    kept = _needed(environ)
+    kept.pop("PYTORCH_ENABLE_MPS_FALLBACK", None)
+    offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    return kept | offline | {"HF_HOME": str(cache), "USE_TF": "0", "USE_FLAX": "0"}
+
+
+def _needed(environ: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environ.items() if name in NEEDED or name.startswith(NEEDED_KINDS)}
+
+
+def python_parts(python: Path) -> Iterator[Path]:
+    """What an interpreter runs before it is asked anything, and the folders on the way, whose owners can swap it."""
+    prefix = python.parent.parent
+    yield from (prefix / found for found in iglob("lib*/python*/site-packages", root_dir=prefix))
+    yield from (prefix / "pyvenv.cfg", python, *python.parents)
+
+
+def _temporary_file() -> IO[bytes]:
+    import tempfile
+
+    try:
+        return tempfile.TemporaryFile()
+    except OSError as error:
+        message = f"No temporary file can be made: {error.strerror}."
+        raise PatcherError("no-temporary-folder", message, "Set TMPDIR to a folder that you may write in.") from error
+
+
+def _read_answer(document: bytes, cwd: Path) -> Answer:
+    answer = json.loads(document)
+    found, cached = answer["found"], answer["pycache_prefix"]
+    return Answer(
+        path=tuple(Path(entry) for entry in answer["path"]),
+        folder=None if found is None else Path(found).parent,
+        prefix=Path(answer["prefix"]),
+        pycache_prefix=None if cached is None else cwd / cached,
+    )
+
+
+def _cause(errors: str) -> str:
+    """The line that says what is wrong: the last one of Python's own, the first one of all others', such as pyenv's."""
+    lines = [line.strip() for line in errors.splitlines() if line.strip()] or [""]
+    return lines[-1 if any(line.startswith('File "') for line in lines) else 0]
+
+
+def _no_answer(python: Path, why: str) -> PatcherError:
+    if os.path.exists(python):
+        hint = "Name a working Python, 3.8 or later, with --python."
+        return PatcherError("python-broken", f"{python} does not answer as a Python would: {why}.", hint)
+    what = f"links to {os.path.realpath(python)}, which does not exist" if os.path.islink(python) else "does not exist"
+    hint = "Name an interpreter, such as .venv/bin/python, or the folder of an environment."
+    return PatcherError("python-not-found", f"{python} {what}.", hint)

@@ -1,0 +1,169 @@
+"""status, apply and revert: what is told of each, what has no effect, no backup, several targets, and the lock."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engine import DIRECT, ISIN, Env, catalogue, codes, fine, make_target
+from snapshots import timeless
+
+from patcher import operations
+from patcher.errors import CannotTell
+from patcher.model import Effect, NotFound, State
+from patcher.storage.files import digest
+from patcher.storage.lock import LockTimeout, locked
+
+
+class TestTold:
+    @pytest.mark.parametrize("command", ["apply", "revert"])
+    def test_a_dry_run_writes_nothing_and_says_what_would_be(self, two: Env, command: str) -> None:
+        if command == "revert":
+            two.apply()
+        before = two.picture()
+        dry = two.run(command, dry_run=True, diff=True)
+        assert two.picture() == before
+        done = two.run(command, diff=True)
+        for name, result in done.items():
+            assert dry[name].note == f"Dry run, nothing was written. Without it: {result.note}"
+            assert (dry[name].files, dry[name].diff, dry[name].changed) == (result.files, result.diff, False)
+            assert [file.after for file in result.files] == [digest(file.path.read_bytes()) for file in result.files]
+            assert all(file.before != file.after for file in result.files)
+        assert two.run(command)[ISIN].diff is None
+
+    def test_a_dry_run_refuses_what_the_real_one_refuses(self, one: Env) -> None:
+        one.source.write_text("import torch\n\n\ndef isin_mps_friendly(elements, test_elements):\n    return None\n")
+        assert codes(one.apply(dry_run=True)) == codes(one.apply())
+        assert codes(one.apply())[ISIN] == "unknown-body"
+
+    def test_the_diffs_can_be_applied_by_git(self, two: Env, tmp_path: Path) -> None:
+        shutil.copytree(two.target.site_packages, tmp_path / "copy")
+        diff = "".join(str(result.diff) for result in two.apply(diff=True).values())
+        assert re.findall(r"^\+\+\+ b/(.*)$", diff, re.MULTILINE) == [
+            str(path.relative_to(two.target.site_packages)) for path in two.sources
+        ]
+        subprocess.run(["git", "apply", "-p1"], input=diff.encode(), cwd=tmp_path / "copy", check=True)
+        for path in two.sources:
+            assert (tmp_path / "copy" / path.relative_to(two.target.site_packages)).read_bytes() == path.read_bytes()
+
+    def test_the_notes_of_a_round(self, two: Env) -> None:
+        calls = "2 direct calls of torch.isin in 2 files"
+        unpatched = {
+            ISIN: "pytorch_utils.py of transformers 4.44.2 defines no isin_mps_friendly.",
+            DIRECT: f"{calls}: generation/stopping_criteria.py, generation/utils.py.",
+        }
+
+        def notes(results: dict[str, Any]) -> dict[str, Any]:
+            return {name: result.note for name, result in results.items()}
+
+        assert notes(two.status()) == unpatched
+        assert notes(two.apply()) == {
+            ISIN: "Added isin_mps_friendly at the end of pytorch_utils.py; the originals are kept.",
+            DIRECT: f"Redirected {calls} to isin_mps_friendly; the originals are kept.",
+        }
+        assert notes(two.status()) == {
+            ISIN: None,
+            DIRECT: "What called torch.isin in 2 files calls isin_mps_friendly.",
+        }
+        assert set(notes(two.apply()).values()) == {"Already patched: nothing to do."}
+        two.callers[1].write_bytes(two.callers[1].read_bytes() + b"#\n")
+        assert notes(two.status())[DIRECT] == "transformers/generation/utils.py was edited since it was patched."
+        reverted = notes(two.revert(force=True))
+        (kept,) = two.callers[1].parent.glob("*.kept-*")
+        assert reverted == {
+            ISIN: "The file is again as before the patch.",
+            DIRECT: f"2 files are again as before the patch. The edited file is kept as {kept}.",
+        }
+        assert notes(two.status()) == unpatched
+
+    def test_what_has_no_effect_is_applied_only_by_name(self, env: Callable[..., Env]) -> None:
+        it = env("4.44.2", torch="2.9.0")
+        before = it.picture()
+        results = it.apply(macos="14.0")
+        assert {result.impact.effect for result in results.values() if result.impact} == {Effect.NONE}
+        assert [(result.error, result.changed) for result in results.values()] == [(None, False)] * 2
+        assert it.picture() == before
+        assert it.apply(DIRECT, macos="14.0")[DIRECT].changed
+
+    def test_a_release_without_direct_calls_has_nothing_to_do(self, one: Env) -> None:
+        before = one.picture()
+        (result,) = one.apply(DIRECT).values()
+        assert (result.error, result.state, result.changed) == (None, State.ABSENT, False)
+        assert "nothing to do" in str(result.note)
+        assert one.picture() == before
+
+
+class TestNoBackup:
+    @pytest.fixture
+    def bare(self, two: Env) -> Env:
+        assert not any(codes(two.apply(backup=False)).values())
+        return two
+
+    def test_only_the_sources_change(self, two: Env) -> None:
+        before = two.picture()
+        applied = two.apply(backup=False)
+        assert "no backup is kept: revert cannot undo it. RECORD stays as it is." in str(fine(applied).note)
+        after = two.picture()
+        assert {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)} == {
+            str(path.relative_to(two.target.site_packages)) for path in two.sources
+        }
+
+    @pytest.mark.parametrize("backup", [False, True])
+    def test_on_what_is_patched_it_does_nothing(self, bare: Env, backup: bool) -> None:
+        before = bare.picture()
+        assert [result.changed for result in bare.apply(backup=backup).values()] == [False, False]
+        assert bare.picture() == before
+
+    def test_a_backup_that_is_there_is_kept_and_goes_on(self, two: Env) -> None:
+        before = two.picture()
+        two.apply(ISIN)
+        assert "the originals are kept" in str(two.apply(backup=False)[DIRECT].note)
+        two.revert()
+        assert two.picture() == before
+
+
+class TestTargets:
+    def test_one_error_does_not_stop_the_next(self, env: Callable[..., Env], tmp_path: Path) -> None:
+        broken, whole = env(), env()
+        broken.source.unlink()
+        nowhere = NotFound(python=None, site_packages=tmp_path, error=CannotTell("no-transformers", "None.", "Look."))
+        patches = catalogue()
+        targets = (broken.target, nowhere, whole.target)
+        results = operations.apply(targets, patches, named=False, lock=LockTimeout(seconds=0))
+        assert [(result.target, result.patch, result.error and result.error.code) for result in results] == [
+            (broken.target, ISIN, "file-missing"),
+            (broken.target, DIRECT, "file-missing"),
+            (nowhere, None, "no-transformers"),
+            (whole.target, ISIN, None),
+            (whole.target, DIRECT, None),
+        ]
+
+    def test_a_file_that_is_gone_is_told_of(self, two: Env) -> None:
+        two.apply()
+        two.callers[0].unlink()
+        for results in (two.status(), two.apply(), two.revert()):
+            assert set(codes(results).values()) == {"file-missing"}
+
+    def test_who_reads_lets_others_read_and_nobody_write(self, one: Env) -> None:
+        with locked(one.target.dist_info, exclusive=False, timeout=LockTimeout(seconds=0)):
+            for results in (one.status(), one.apply(dry_run=True), one.revert(dry_run=True)):
+                fine(results)
+            for results in (one.apply(), one.revert()):
+                assert set(codes(results).values()) == {"locked"}
+        with locked(one.target.dist_info, exclusive=True, timeout=LockTimeout(seconds=0)):
+            assert set(codes(one.status()).values()) == {"locked"}
+
+    def test_a_copied_environment_is_undone_on_its_own(self, one: Env, tmp_path: Path) -> None:
+        original = one.picture()
+        one.apply()
+        shutil.copytree(one.target.site_packages, tmp_path / "copy")
+        patched = one.picture()
+        copy = Env(make_target(tmp_path / "copy"))
+        fine(copy.revert())
+        assert one.picture() == patched
+        assert timeless(copy.picture()) == timeless(original)

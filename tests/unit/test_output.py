@@ -1,0 +1,376 @@
+"""Results as text and as JSON."""
+
+from __future__ import annotations
+
+import re
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from documents import read_document, validator
+
+from patcher import output
+from patcher.errors import CannotTell, PatcherError
+from patcher.model import ChangedFile, Check, Device, Effect, Impact, NotFound, Result, State, Target
+
+SITE = Path("/srv/venv/lib/python3.11/site-packages")
+FILE = SITE / "transformers" / "pytorch_utils.py"
+TARGET = Target(
+    site_packages=SITE,
+    dist_info=SITE / "transformers-4.45.1.dist-info",
+    version="4.45.1",
+    python=Path("/srv/venv/bin/python"),
+    torch="2.1.0",
+    installer="pip",
+    pycache_prefix=None,
+    reason="VIRTUAL_ENV is set to /srv/venv",
+)
+OTHER = replace(TARGET, site_packages=Path("/img/site-packages"), python=None, torch=None, installer=None, reason="")
+NOWHERE = NotFound(
+    python=Path("/usr/bin/python3"),
+    site_packages=None,
+    error=CannotTell("no-transformers", "There is no transformers.", "Name\nanother."),
+)
+FAILS = Impact(
+    effect=Effect.FAILS,
+    error="IndexError: tuple index out of range",
+    cures=("transformers 4.46.2 or newer", "torch 2.9 or newer"),
+    torch="2.1.0",
+    macos="12.3",
+    assumed_macos=True,
+)
+EDGE_CASES = Impact(effect=Effect.EDGE_CASES, torch="2.1.0", macos="14.5")
+NONE = Impact(effect=Effect.NONE, torch="2.1.0", macos="14.5")
+FOUND = Result(
+    target=TARGET,
+    patch="isin_mps_friendly",
+    state=State.UNPATCHED,
+    files=(ChangedFile(path=FILE, before="a" * 64, after="b" * 64),),
+    impact=FAILS,
+)
+REFUSED = replace(
+    FOUND, state=State.MODIFIED, error=PatcherError("unknown-body", "The body is not known.", "See --diff.")
+)
+MISSED = Result(target=NOWHERE, patch=None, state=None, error=NOWHERE.error)
+EMULATED = Device(kind="emulated-mps", torch="2.1", macos="13")
+PASSED = Check(name="source", status="passed", detail="holds our body", seconds=0.25)
+FAILED = Check(name="contract", status="failed", detail="3 cases differ\nIndexError: tuple index", seconds=12.5)
+SKIPPED = Check(name="generate", status="skipped", detail="no torch", seconds=0.0)
+PLAIN = output.TextStyle()
+
+
+def plain(text: str) -> str:
+    return re.sub(r"\033\[\d+m", "", text)
+
+
+def text(command: str, *results: Result, style: output.TextStyle = PLAIN) -> str:
+    return plain(output.as_text(command, results, style))
+
+
+def document(command: str | None, *results: Result, error: PatcherError | None = None) -> dict[str, Any]:
+    ok = not error and not any(result.error for result in results)
+    return read_document(output.as_json(command, results, ok=ok, error=error))
+
+
+def test_the_document_has_every_key_of_the_schema() -> None:
+    assert document("status", FOUND) == {
+        "schema": 1,
+        "command": "status",
+        "ok": True,
+        "results": [
+            {
+                "target": {
+                    "python": "/srv/venv/bin/python",
+                    "site_packages": str(SITE),
+                    "distribution": "transformers",
+                    "version": "4.45.1",
+                    "torch": "2.1.0",
+                    "installer": "pip",
+                    "reason": "VIRTUAL_ENV is set to /srv/venv",
+                },
+                "patch": "isin_mps_friendly",
+                "state": "unpatched",
+                "changed": False,
+                "files": [{"path": str(FILE), "sha256": {"before": "a" * 64, "after": "b" * 64}}],
+                "effect": {
+                    "effect": "fails",
+                    "error": "IndexError: tuple index out of range",
+                    "cures": ["transformers 4.46.2 or newer", "torch 2.9 or newer"],
+                    "torch": "2.1.0",
+                    "macos": "12.3",
+                    "assumed_macos": True,
+                },
+                "note": None,
+                "diff": None,
+                "error": None,
+            }
+        ],
+    }
+
+
+def test_verify_adds_the_device_and_the_checks() -> None:
+    (told,) = document("verify", replace(FOUND, device=EMULATED, checks=(PASSED,)))["results"]
+    assert told["device"] == {"kind": "emulated-mps", "torch": "2.1", "macos": "13"}
+    assert told["checks"] == [{"name": "source", "status": "passed", "detail": "holds our body", "seconds": 0.25}]
+    (missed,) = document("verify", MISSED)["results"]
+    assert (missed["device"], missed["checks"]) == (None, [])
+
+
+def test_a_place_without_a_target_has_the_same_keys() -> None:
+    found, missed = document("status", replace(FOUND, impact=None), MISSED)["results"]
+    assert missed.keys() == found.keys()
+    assert missed["target"].keys() == found["target"].keys()
+    assert missed["target"]["python"] == "/usr/bin/python3"
+    assert (missed["patch"], missed["state"], missed["files"], missed["effect"]) == (None, None, [], None)
+    assert missed["error"] == {
+        "code": "no-transformers",
+        "message": "There is no transformers.",
+        "hint": "Name\\nanother.",
+    }
+
+
+def test_an_error_of_the_whole_run_stands_beside_the_results() -> None:
+    told = document(None, error=PatcherError("usage", "No such option.", "Look at -h."))
+    assert told["error"] == {"code": "usage", "message": "No such option.", "hint": "Look at -h."}
+    assert (told["ok"], told["results"]) == (False, [])
+
+
+def test_a_path_that_is_no_unicode_still_gives_a_document() -> None:
+    odd = replace(FOUND, files=(replace(FOUND.files[0], path=Path("/srv/\udcff/pytorch_utils.py")),))
+    assert output.as_json("status", [odd], ok=True).isascii()
+    assert document("status", odd)
+
+
+def _with(path: str, value: object) -> dict[str, Any]:
+    """A good document of verify with another value at a path such as `results.0.patch`; `...` takes the key away."""
+    changed = deepcopy(document("verify", replace(FOUND, device=EMULATED, checks=(PASSED,))))
+    *folders, last = path.split(".")
+    at: Any = changed
+    for folder in folders:
+        at = at[int(folder)] if folder.isdigit() else at[folder]
+    if value is ...:
+        del at[last]
+    else:
+        at[last] = value
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("new", 1),
+        ("schema", 2),
+        ("command", "install"),
+        ("command", "status"),  # which has no device and no checks
+        ("error", {"code": "odd", "message": "Odd."}),
+        ("results.0.sha256", {}),
+        ("results.0.checks", ...),
+        ("results.0.effect", ...),
+        ("results.0.state", "broken"),
+        ("results.0.target.home", "/"),
+        ("results.0.files.0.path", ...),
+        ("results.0.files.0.sha256.before", "A" * 64),
+        ("results.0.effect.effect", "maybe"),
+        ("results.0.effect.needed", True),
+        ("results.0.error", {"code": "Odd Code", "message": "Odd.", "hint": "Be even."}),
+        ("results.0.device.kind", "emulated"),
+        ("results.0.checks.0.status", "ok"),
+    ],
+)
+def test_the_schema_is_strict(path: str, value: object) -> None:
+    assert not validator().is_valid(_with(path, value))
+
+
+def test_status_says_what_is_there_and_what_to_do() -> None:
+    assert text("status", replace(FOUND, note="It has that body.")) == (
+        "transformers 4.45.1, torch 2.1.0, installed by pip\n"
+        f"  in {SITE}\n"
+        "  chosen because VIRTUAL_ENV is set to /srv/venv\n"
+        "\n"
+        "  isin_mps_friendly: unpatched\n"
+        "    generate() fails on Apple GPUs here: IndexError: tuple index out of range\n"
+        "    what also cures it: transformers 4.46.2 or newer, or torch 2.9 or newer\n"
+        "    assumed: macOS 12.3; choose another with --macos\n"
+        "    It has that body.\n"
+        "    next: mps-patcher apply"
+    )
+
+
+@pytest.mark.parametrize(
+    ("state", "impact", "shown"),
+    [
+        (State.UNPATCHED, EDGE_CASES, ["generate() works here; edge cases of isin_mps_friendly are wrong"]),
+        (State.ABSENT, NONE, ["nothing to do here"]),
+        (
+            State.ABSENT,
+            replace(FAILS, error="ImportError: cannot import name 'x'", cures=(), assumed_macos=False),
+            ["an import fails here: ImportError: cannot import name 'x'"],
+        ),
+        (
+            State.UNPATCHED,
+            replace(EDGE_CASES, torch=None, macos=None),
+            [
+                "generate() works here; edge cases of isin_mps_friendly are wrong",
+                "assumed: the worst of any torch, since none is installed here",
+            ],
+        ),
+        (State.PATCHED, FAILS, []),
+        (State.OUTDATED, FAILS, []),
+        (
+            State.MODIFIED,
+            replace(FAILS, cures=(), assumed_macos=False),
+            ["as released, generate() fails on Apple GPUs here: IndexError: tuple index out of range"],
+        ),
+        (State.UNPATCHED, None, []),
+    ],
+)
+def test_the_effect_in_plain_words(state: State, impact: Impact | None, shown: list[str]) -> None:
+    lines = text("apply", replace(FOUND, state=state, impact=impact)).splitlines()
+    begin = lines.index(f"  isin_mps_friendly: {state}") + 1
+    assert [line.strip() for line in lines[begin:] if "next:" not in line] == shown
+
+
+def test_what_was_reverted_is_not_said_to_fail() -> None:
+    assert "generate()" not in text("revert", replace(FOUND, changed=True))
+
+
+def test_a_target_without_torch_or_installer_says_so() -> None:
+    assert text("status", replace(FOUND, target=OTHER)).startswith("transformers 4.45.1, no torch\n  in /img")
+
+
+def test_targets_are_set_apart_and_patches_of_one_share_a_headline() -> None:
+    assert text("status", FOUND, replace(FOUND, target=OTHER)).count("\n\ntransformers 4.45.1") == 1
+    told = text("status", FOUND, replace(FOUND, patch="another", state=None))
+    assert told.count("transformers 4.45.1, torch") == 1
+    assert "\n\n  another: refused" in told
+
+
+@pytest.mark.parametrize(
+    ("command", "state", "changed", "impact", "follower"),
+    [
+        ("status", State.UNPATCHED, False, FAILS, "apply"),
+        ("status", State.UNPATCHED, False, EDGE_CASES, "apply"),
+        ("status", State.UNPATCHED, False, NONE, None),
+        ("status", State.PATCHED, False, FAILS, "verify"),
+        ("status", State.OUTDATED, False, FAILS, "apply"),
+        ("status", State.INTERRUPTED, False, FAILS, "apply"),
+        ("status", State.MODIFIED, False, FAILS, None),
+        ("status", State.ABSENT, False, NONE, None),
+        ("status", State.ABSENT, False, EDGE_CASES, "apply"),
+        ("apply", State.PATCHED, True, FAILS, "verify"),
+        ("apply", State.PATCHED, False, FAILS, None),
+        ("verify", State.UNPATCHED, False, FAILS, "apply"),
+        ("verify", State.PATCHED, False, FAILS, None),
+        ("revert", State.UNPATCHED, True, None, None),
+    ],
+)
+def test_the_next_command(
+    command: str, state: State, changed: bool, impact: Impact | None, follower: str | None
+) -> None:
+    told = text(command, replace(FOUND, state=state, changed=changed, impact=impact))
+    assert re.findall(r"next: mps-patcher (\w+)", told) == ([follower] if follower else [])
+
+
+def test_the_next_command_names_the_target_where_the_user_did() -> None:
+    style = output.TextStyle(explicit=True)
+    assert "apply --python /srv/venv/bin/python" in text("status", FOUND, style=style)
+    assert "apply --site-packages /img/site-packages" in text("status", replace(FOUND, target=OTHER), style=style)
+    odd = replace(OTHER, site_packages=Path("/img/a\nb'c d"))
+    told = text("status", replace(FOUND, target=odd), style=style)
+    assert "next: mps-patcher apply --site-packages $'/img/a\\012b\\047c d'" in told.splitlines()[-1]
+    assert "  in /img/a\\nb'c d" in told.splitlines()
+
+
+def test_a_refusal_suggests_nothing_but_its_hint() -> None:
+    assert "next:" not in text("apply", replace(REFUSED, state=State.UNPATCHED))
+    assert plain(output.failures([REFUSED])) == "error: The body is not known.\nhint: See --diff."
+
+
+def test_of_several_targets_each_failure_says_where() -> None:
+    first, _, third, _ = plain(output.failures([REFUSED, MISSED, FOUND])).splitlines()
+    assert first == f"error: {SITE}: The body is not known."
+    assert third == "error: There is no transformers."
+
+
+def test_a_place_without_a_target_is_only_among_the_failures() -> None:
+    assert text("status", MISSED) == ""
+
+
+def test_checks_are_aligned_and_the_rest_of_a_detail_stands_below_it() -> None:
+    told = text("verify", replace(FOUND, checks=(PASSED, FAILED, SKIPPED), device=EMULATED)).splitlines()
+    at = told.index("    passed   source      0.25 s  holds our body")
+    assert told[at + 1 : at + 4] == [
+        "    failed   contract   12.50 s  3 cases differ",
+        "                                 IndexError: tuple index",
+        "    skipped  generate            no torch",
+    ]
+
+
+def test_a_check_without_a_detail_is_a_line_all_the_same() -> None:
+    told = text("verify", replace(FOUND, checks=(replace(PASSED, detail=""),))).splitlines()
+    assert "    passed   source    0.25 s" in told
+
+
+@pytest.mark.parametrize(
+    ("checks", "conclusion"),
+    [
+        ((PASSED,), "1 check passed, on"),
+        ((PASSED, PASSED), "2 checks passed, on"),
+        ((PASSED, FAILED, SKIPPED), "1 of 3 checks failed, 1 skipped, on"),
+    ],
+)
+def test_the_conclusion_says_what_was_tested_on_what(checks: tuple[Check, ...], conclusion: str) -> None:
+    told = text("verify", replace(FOUND, checks=checks, device=EMULATED))
+    words = "an emulated MPS device with the rules of torch 2.1 on macOS 13; no Apple GPU was used."
+    assert f"    {conclusion} {words}" in told.splitlines()
+
+
+def test_a_real_device_is_not_called_emulated() -> None:
+    told = text("verify", replace(FOUND, checks=(PASSED,), device=replace(EMULATED, kind="mps", macos="14.5")))
+    assert "1 check passed, on this machine's Apple GPU, with torch 2.1 on macOS 14.5." in told
+    assert "emulated" not in told
+
+
+def test_a_device_of_a_kind_that_is_not_known_is_never_called_real() -> None:
+    assert "emulated" in output.tested_on(replace(EMULATED, kind="other"))
+
+
+def test_without_a_device_nothing_was_run() -> None:
+    told = text("verify", replace(FOUND, checks=(PASSED, SKIPPED)))
+    assert "1 check passed, 1 skipped, from the files alone; neither torch nor transformers was run." in told
+
+
+def test_verbose_adds_the_files_and_their_digests() -> None:
+    told = text("apply", FOUND, style=output.TextStyle(verbose=True)).splitlines()
+    assert {f"    file   {FILE}", f"    before sha256 {'a' * 64}", f"    after  sha256 {'b' * 64}"} <= set(told)
+
+
+def test_a_diff_is_shown_whole_and_alone_where_nothing_else_is_wanted() -> None:
+    diff = "--- a\n+++ b\n@@ -1 +1 @@\n-old\n+new\n same\n"
+    result = replace(FOUND, diff=diff)
+    assert text("apply", result).endswith(f"\n\n{diff.rstrip()}")
+    assert plain(output.diffs([result, FOUND])) == diff.rstrip()
+    colored = [line.partition("m")[0] for line in output.diffs([result]).splitlines()]
+    assert colored == ["\033[31", "\033[32", "\033[34", "\033[31", "\033[32", " sa"]
+
+
+def test_a_source_gives_a_terminal_no_orders_by_its_diff() -> None:
+    diff = "--- a\n+++ b\n@@ -1 +1 @@\n-old\x1b]0;title\x07\x9b2J\n+new\tand\fon\r\n"
+    shown = plain(output.diffs([replace(FOUND, diff=diff)]))
+    assert shown == "--- a\n+++ b\n@@ -1 +1 @@\n-old\\x1b]0;title\\x07\\x9b2J\n+new\tand\fon\r"
+
+
+def test_sentences_are_wrapped_to_a_terminal_and_never_elsewhere() -> None:
+    long = replace(FOUND, note="word " * 40)
+    assert max(map(len, text("apply", long, style=output.TextStyle(width=60)).splitlines()[4:])) <= 60
+    assert max(map(len, text("apply", long).splitlines())) >= 200
+    path = f"/{'long-name' * 20}"
+    told = text("apply", replace(FOUND, note=f"It is in {path} now."), style=output.TextStyle(width=60)).splitlines()
+    assert f"    {path}" in told  # one that is broken could not be copied
+    empty = replace(FOUND, checks=(replace(PASSED, detail="one\n\ntwo"),))
+    for width in (60, None):
+        told = text("verify", empty, style=output.TextStyle(width=width)).splitlines()
+        at = told.index("    passed   source    0.25 s  one")
+        assert told[at + 1 : at + 3] == ["", " " * 31 + "two"]
