@@ -14,7 +14,6 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from patcher.model import CallsPatch, Effect, EffectRow, FunctionPatch, Impact, KnownCode, Patch, Target
-from patcher.selftest import rules
 
 
 @cache
@@ -106,7 +105,11 @@ def _release(version: str | None) -> Version | None:
 
 
 def _oldest_macos(torch: Version | None) -> str | None:
-    return rules.show(rules.oldest_macos((torch.major, torch.minor))) if torch else None
+    if torch is None:
+        return None
+    from patcher.selftest import rules
+
+    return rules.show(rules.oldest_macos((torch.major, torch.minor)))
 
 
 def _matches(specifiers: str, release: Version | None) -> bool:

@@ -8,8 +8,8 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from patcher.errors import CannotTell, PatcherError
 from patcher.model import Check, Device, FunctionPatch, Target
@@ -29,8 +29,7 @@ UNAVAILABLE = {
 """What to do when the self-test has no device to run on, by its word for that."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VerifyOptions:
+class VerifyOptions(NamedTuple):
     """What a verification runs, and on what. `timeout` is in seconds, for each target."""
 
     device: str = "auto"
@@ -40,8 +39,7 @@ class VerifyOptions:
     timeout: float = 600
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
+class Evidence(NamedTuple):
     """What was found in a target beside the state of its files, and the error that kept it from finding more."""
 
     checks: tuple[Check, ...]
@@ -57,14 +55,14 @@ def gather_evidence(target: Target, patch: FunctionPatch, files: Sequence[Path],
     if target.python is None:
         evidence = Evidence(checks=(on_disk,), error=_unknown_bytecode(on_disk))
     else:
-        evidence = _run_selftest(target, patch, files, replace(options, static=options.static or lack is not None))
+        evidence = _run_selftest(target, patch, files, options._replace(static=options.static or lack is not None))
     if on_disk.status == "failed":  # also other bytecode than the interpreter's own, as of `python -OO`
         others = tuple(check for check in evidence.checks if check.name != on_disk.name)
-        evidence = replace(evidence, checks=(on_disk, *others))
+        evidence = evidence._replace(checks=(on_disk, *others))
     if lack is None:
         return evidence
     skipped = _skipped(RUNNING, "there is no torch to run it with")
-    return replace(evidence, checks=(*evidence.checks, *skipped), error=lack)
+    return evidence._replace(checks=(*evidence.checks, *skipped), error=lack)
 
 
 def _lack(target: Target) -> PatcherError | None:
@@ -105,7 +103,7 @@ def _run_selftest(target: Target, patch: FunctionPatch, files: Sequence[Path], o
         "file": str(target.site_packages / patch.file),
         "function": patch.function,
         "contract": "contract.py",
-        **asdict(options),
+        **options._asdict(),
     }
     needed = {path.name: path.read_bytes() for path in SELFTEST.glob("*.py")}
     needed |= {"contract.py": patch.contract.read_bytes(), "request.json": json.dumps(request).encode()}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from patcher.errors import PatcherError
 
@@ -36,8 +36,7 @@ class Effect(StrEnum):
     NONE = "none"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KnownCode:
+class KnownCode(NamedTuple):
     """A function body, or an `if` statement, of some release, known by its syntax tree."""
 
     name: str
@@ -46,25 +45,23 @@ class KnownCode:
     """What `patcher.edit.syntax.code_digest` gives for it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EffectRow:
+class EffectRow(NamedTuple):
     """One row of a patch's table: where the defect has which effect. Specifiers are PEP 440; empty matches all."""
 
     transformers: str
+    effect: Effect
     torch: str = ""
     macos: str = ""
     installed: str = ""
     """A requirement, such as `coqui-tts<0.28`, that an installed distribution has to meet."""
-    effect: Effect
     error: str | None = None
     """The error's own text, for `fails`."""
     cures: tuple[str, ...] = ()
     """What else ends it, such as `transformers 4.46.2 or newer`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patch:
-    """One entry of the catalogue: what a `FunctionPatch` and a `CallsPatch` have in common."""
+class FunctionPatch(NamedTuple):
+    """Gives a function of one file another body, or appends the function where a release has none."""
 
     name: str
     summary: str
@@ -74,41 +71,44 @@ class Patch:
     file: PurePosixPath
     """The file that defines `function`, relative to site-packages."""
     function: str
-    requires: tuple[str, ...] = ()
-    """The names of the patches whose function this one calls."""
-    effects: tuple[EffectRow, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FunctionPatch(Patch):
-    """Gives a function of one file another body, or appends the function where a release has none."""
-
     replacement: str
     """The source of a module that holds the right function, under the same name, at its top level."""
     contract: Path
     """A module of cases that the self-test runs in the target's interpreter."""
     known_bodies: tuple[KnownCode, ...]
     """The defective bodies that the replacement is known to replace."""
-    previous_bodies: tuple[KnownCode, ...] = ()
-    """Replacements of earlier versions of this tool."""
     lacks_function: str
     """The releases of transformers, as a specifier, that have no such function, so that it may be appended."""
+    previous_bodies: tuple[KnownCode, ...] = ()
+    """Replacements of earlier versions of this tool."""
+    requires: tuple[str, ...] = ()
+    """The names of the patches whose function this one calls."""
+    effects: tuple[EffectRow, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallsPatch(Patch):
-    """Sends every direct call of `callee` in the package through `function` of `file`."""
+class CallsPatch(NamedTuple):
+    """Sends every direct call of `callee` in the package through `function` of `file`; what else it has is as above."""
 
+    name: str
+    summary: str
+    links: tuple[str, ...]
+    file: PurePosixPath
+    function: str
     callee: str
     """What is called, literally: `torch.isin`."""
     imported_by_module: tuple[PurePosixPath, ...] = ()
     """Folders that the function's module imports from: a module in there cannot import the function at its top."""
     device_branches: tuple[KnownCode, ...] = ()
     """`if` statements that stand in for `callee` on one device: their test becomes `False`."""
+    requires: tuple[str, ...] = ()
+    effects: tuple[EffectRow, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+Patch = FunctionPatch | CallsPatch
+"""One entry of the catalogue."""
+
+
+class Target(NamedTuple):
     """One installed transformers."""
 
     site_packages: Path
@@ -131,8 +131,7 @@ class Target:
     """That interpreter's `sys.path`, or site-packages alone: where other distributions are looked for."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NotFound:
+class NotFound(NamedTuple):
     """A place where a target was looked for, and the error that says why it is none."""
 
     python: Path | None
@@ -141,8 +140,7 @@ class NotFound:
     version: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Impact:
+class Impact(NamedTuple):
     """The effect of a patch's defect on one target, and what it was judged from."""
 
     effect: Effect
@@ -157,8 +155,7 @@ class Impact:
     """Whether `macos` is neither the real one nor given with --macos."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Device:
+class Device(NamedTuple):
     """What a verification ran on: the real MPS, or ours, which is always called emulated."""
 
     kind: str
@@ -169,8 +166,7 @@ class Device:
     """The macOS whose rules held."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
+class Check(NamedTuple):
     """One named check of a verification."""
 
     name: str
@@ -180,8 +176,7 @@ class Check:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChangedFile:
+class ChangedFile(NamedTuple):
     """One file of a patch, before and after a command."""
 
     path: Path
@@ -191,8 +186,7 @@ class ChangedFile:
     """sha256 in hex; under `--dry-run`, what it would be."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class Result(NamedTuple):
     """What one command found or did about one patch in one target."""
 
     target: Target | NotFound

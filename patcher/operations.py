@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from patcher.catalogue import impact, load_catalogue
@@ -31,7 +30,7 @@ def status(
 
     def work(snapshot: Snapshot) -> list[Result]:
         found = [_found(snapshot, patch, snapshot.state_of(patch), macos) for patch in patches]
-        return [replace(one, note=describe_state(snapshot, patch)) for one, patch in zip(found, patches, strict=True)]
+        return [one._replace(note=describe_state(snapshot, patch)) for one, patch in zip(found, patches, strict=True)]
 
     return _each(targets, patches, work, exclusive=False, lock=lock)
 
@@ -67,7 +66,7 @@ def apply(
             result = _result(plan, patch, macos, error, dry_run=dry_run, diff=diff)
             if result.error is None:
                 told = describe_applied if patch.name in plan.effective else describe_not_applied
-                result = replace(result, note=_noted(told(plan, patch), dry_run=dry_run))
+                result = result._replace(note=_noted(told(plan, patch), dry_run=dry_run))
             results.append(_without_stale_bytecode(result, dry_run=dry_run))
         return results
 
@@ -97,7 +96,7 @@ def revert(
             if patch in patches or patch.name in plan.refused or _is_changed(plan, patch):
                 result = _result(plan, patch, None, error, dry_run=dry_run, diff=diff)
                 if result.error is None:
-                    result = replace(result, note=_noted(describe_reverted(plan, patch), dry_run=dry_run))
+                    result = result._replace(note=_noted(describe_reverted(plan, patch), dry_run=dry_run))
                 results.append(result)
         return results
 
@@ -172,11 +171,10 @@ def _result(
     if error and not _is_changed(plan, patch):
         return _found(snapshot, patch, snapshot.state_of(patch), macos)
     if error:
-        return replace(_found(snapshot, patch, _state_now(snapshot, patch), macos), error=error)
+        return _found(snapshot, patch, _state_now(snapshot, patch), macos)._replace(error=error)
     is_done = plan.changes and not (refusal or dry_run)
     found = _found(snapshot, patch, planned_state(plan, patch) if is_done else snapshot.state_of(patch), macos)
-    return replace(
-        found,
+    return found._replace(
         files=_changed_files(plan, found),
         diff=_diff(plan, patch) if diff else None,
         changed=is_done and _is_changed(plan, patch),
@@ -198,7 +196,7 @@ def _is_changed(plan: Plan, patch: Patch) -> bool:
 
 def _changed_files(plan: Plan, found: Result) -> tuple[ChangedFile, ...]:
     after = {plan.snapshot.path_of(path): digest(desired.data) for path, desired in plan.files.items()}
-    return tuple(replace(file, after=after.get(file.path, file.before)) for file in found.files)
+    return tuple(file._replace(after=after.get(file.path, file.before)) for file in found.files)
 
 
 def _diff(plan: Plan, patch: Patch) -> str:
@@ -227,7 +225,7 @@ def _without_stale_bytecode(result: Result, *, dry_run: bool) -> Result:
     for path in stale:
         remove_pycs(path, prefixes)
     return (
-        replace(result, changed=True, note="Already patched; removed bytecode that would run instead.")
+        result._replace(changed=True, note="Already patched; removed bytecode that would run instead.")
         if stale
         else result
     )

@@ -5,9 +5,8 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import click
 
@@ -26,15 +25,12 @@ class Usage(PatcherError):
     exit_code = 2
 
 
-@dataclass(slots=True)
 class OutputOptions:
     """How to speak. Filled while the command line is parsed: a refusal of the rest of it is told that way too."""
 
-    command: str | None
-    json: bool
-    quiet: bool = False
-    verbose: bool = False
-    color: str = "auto"
+    def __init__(self, command: str | None, *, json: bool, color: str = "auto") -> None:
+        self.command, self.json, self.color = command, json, color
+        self.quiet = self.verbose = False
 
     def colors(self) -> bool | None:
         """True and False as the user, NO_COLOR or FORCE_COLOR says; None leaves it to what each stream is."""
@@ -47,8 +43,7 @@ class OutputOptions:
         return False if os.environ.get("TERM") == "dumb" else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(NamedTuple):
     """What every command is asked: which patches, in which targets, and how to speak."""
 
     patches: tuple[Patch, ...]

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
 from itertools import groupby
+from typing import NamedTuple
 
 from patcher.diff import octal_escaped
 from patcher.errors import PatcherError, one_line
@@ -23,8 +23,7 @@ TERMINAL_ORDERS = re.compile(r"[\x07\x08\x1b\x7f-\x9f]")
 """What terminals take for orders. Other control characters of a source are shown as they are."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TextStyle:
+class TextStyle(NamedTuple):
     """How a text is laid out."""
 
     verbose: bool = False
@@ -242,7 +241,7 @@ def _result(result: Result) -> dict[str, object]:
         "files": [
             {"path": str(file.path), "sha256": {"before": file.before, "after": file.after}} for file in result.files
         ],
-        "effect": asdict(result.impact) if result.impact else None,
+        "effect": result.impact._asdict() if result.impact else None,
         "note": result.note,
         "diff": result.diff,
         "error": _error(result.error) if result.error else None,
@@ -251,8 +250,8 @@ def _result(result: Result) -> dict[str, object]:
 
 def _verification(result: Result) -> dict[str, object]:
     return {
-        "device": asdict(result.device) if result.device else None,
-        "checks": [asdict(check) for check in result.checks],
+        "device": result.device._asdict() if result.device else None,
+        "checks": [check._asdict() for check in result.checks],
     }
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from patcher.errors import PatcherError
 from patcher.model import CallsPatch, Patch, State
@@ -18,8 +18,7 @@ KEPT = ".kept-"
 """What stands between a file's name and the digest of a copy that is left beside it for the user."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(NamedTuple):
     """How the target shall stand."""
 
     snapshot: Snapshot
@@ -83,16 +82,16 @@ def plan_revert(snapshot: Snapshot, names: Collection[str], *, force: bool) -> P
         for name in requiring.get(other, ())
         if name in names
     }
-    return replace(plan, refused={**held, **plan.refused})
+    return plan._replace(refused={**held, **plan.refused})
 
 
 def planned_state(plan: Plan, patch: Patch) -> State:
     """The state of a patch once the plan is carried out."""
     entries = plan.journal.files if plan.journal else {}
     images = {path: status.image for path, status in plan.snapshot.files.items()}
-    images |= {path: replace(images[path], data=desired.data) for path, desired in plan.files.items()}
+    images |= {path: images[path]._replace(data=desired.data) for path, desired in plan.files.items()}
     files = {path: FileStatus(path=path, image=image, entry=entries.get(path)) for path, image in images.items()}
-    return replace(plan.snapshot, files=files, is_consistent=True).state_of(patch)
+    return plan.snapshot._replace(files=files, is_consistent=True).state_of(patch)
 
 
 def _has_nothing(snapshot: Snapshot, patch: Patch) -> bool:
@@ -141,13 +140,13 @@ def _with_record(plan: Plan, journal: Journal) -> Plan:
     """The plan with RECORD following the files; without files of ours RECORD is as it was before us, and no journal."""
     snapshot = plan.snapshot
     if snapshot.record is None:
-        return replace(plan, journal=journal if journal.files else None)
+        return plan._replace(journal=journal if journal.files else None)
     original = original_record(snapshot)
     if not journal.files:
-        return replace(plan, record=_changed_record(snapshot, original))
+        return plan._replace(record=_changed_record(snapshot, original))
     link = snapshot.record.entry.link if snapshot.record.entry else snapshot.record.image.link
     entry = JournalEntry(original=digest(original.data), patched=None, link=link)
-    journal = replace(journal, files={**journal.files, snapshot.record_path: entry})
+    journal = journal._replace(files={**journal.files, snapshot.record_path: entry})
     paths = sorted(journal.files.keys() - {snapshot.record_path})  # one order, however it came about
     names = {path: snapshot.own_prefix + backup_name(path) for path in paths}
     now = find_rows(snapshot.record.image.data, frozenset((*map(str, paths), *names.values())))
@@ -159,7 +158,7 @@ def _with_record(plan: Plan, journal: Journal) -> Plan:
         *(row for path in paths if (row := _backup_row(snapshot, path, names[path], now))),
     ]
     data = update_record(original.data, rows, snapshot.own_prefix, own)
-    return replace(plan, journal=journal, record=_changed_record(snapshot, DesiredFile(data=data)))
+    return plan._replace(journal=journal, record=_changed_record(snapshot, DesiredFile(data=data)))
 
 
 def _row(plan: Plan, path: PurePosixPath, now: Mapping[str, str]) -> str:

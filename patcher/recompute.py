@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 from patcher.catalogue import is_known_to_lack
 from patcher.edit import edit_source
@@ -15,8 +15,7 @@ from patcher.storage.files import digest
 from patcher.storage.journal import JournalEntry
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DesiredFile:
+class DesiredFile(NamedTuple):
     """What one file shall hold."""
 
     data: bytes

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from patcher.edit import Finding, identify, mention
 from patcher.errors import PatcherError
@@ -25,8 +25,7 @@ from patcher.storage.journal import (
 from patcher.storage.record import find_rows, record_row
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileStatus:
+class FileStatus(NamedTuple):
     """One file of the target, and what the journal knows of it."""
 
     path: PurePosixPath
@@ -51,8 +50,7 @@ class FileStatus:
         return identify(self.image.data, self.path, patch)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """A target as it was read, under its lock."""
 
     target: Target

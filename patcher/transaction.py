@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator
-from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from patcher.errors import PatcherError
@@ -71,7 +70,7 @@ def check_written(plan: Plan) -> None:
         status, now = _status_of(snapshot, path), read_image(snapshot.path_of(path))
         like = status.backup if desired.is_backup and status.backup else status.image
         link = now.link if now and desired.is_backup else None
-        if not same_image(now, replace(like, data=desired.data, link=link)):
+        if not same_image(now, like._replace(data=desired.data, link=link)):
             raise _unproven(snapshot.path_of(path))
     state = read_image(snapshot.own_folder / STATE)
     if (state.data if state else None) != (encode_journal(plan.journal) if plan.journal else None):
@@ -139,7 +138,7 @@ def _originals(snapshot: Snapshot, journal: Journal) -> Iterator[tuple[PurePosix
         image = _status_of(snapshot, path).image
         if path == snapshot.record_path:  # of which another tool may have changed rows since
             data, backup = original_record(snapshot).data, _status_of(snapshot, path).backup
-            image = backup if backup and backup.data == data else replace(image, data=data)
+            image = backup if backup and backup.data == data else image._replace(data=data)
         if digest(image.data) == entry.original:
             yield path, image
 

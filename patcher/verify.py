@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
-from dataclasses import replace
 from itertools import groupby
 
 from patcher import operations
@@ -72,8 +71,8 @@ def _untested(result: Result, *, named: bool) -> Result:
         return result
     if result.state is State.ABSENT and named:
         hint = "`mps-patcher status` says what this release needs."
-        return replace(result, error=PatcherError("function-absent", result.note or "", hint))
-    return replace(result, note="There is nothing to verify.")
+        return result._replace(error=PatcherError("function-absent", result.note or "", hint))
+    return result._replace(note="There is nothing to verify.")
 
 
 def _concluded(result: Result, evidence: Evidence) -> Result:
@@ -84,7 +83,7 @@ def _concluded(result: Result, evidence: Evidence) -> Result:
     if failed and (error is None or error.code not in ("no-device", "target-changed")):
         cause = f"{len(failed)} of {len(checks)} checks failed: {', '.join(failed)}."
         error = PatcherError("verification-failed", cause, _hint(result))
-    return replace(result, checks=checks, device=evidence.device, error=error)
+    return result._replace(checks=checks, device=evidence.device, error=error)
 
 
 def _hint(result: Result) -> str:

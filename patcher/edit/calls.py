@@ -11,10 +11,9 @@ import ast
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import PurePosixPath
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from patcher.edit.syntax import (
     BANNER,
@@ -38,8 +37,7 @@ _JIT = ("script", "script_method", "script_if_tracing")
 _Node = TypeVar("_Node", bound=ast.AST)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class FoundCalls:
+class FoundCalls(NamedTuple):
     """What there is to do in one module."""
 
     anchor: ast.Import | None
@@ -174,7 +172,9 @@ class _Module:
 
     def known_branches(self) -> list[ast.If]:
         known = {one.digest for one in self.patch.device_branches}
-        return [node for node in self.all(ast.If) if _asks_device(node.test) and _digest(node) in known]
+        lines = {node.lineno for node in self.all(ast.Attribute) if node.attr == "device"}
+        asked = (node for node in self.all(ast.If) if not lines.isdisjoint(_lines_of(node.test)))
+        return [node for node in asked if _digest(node) in known]
 
     def direct_uses(self, branches: list[ast.If]) -> Iterator[ast.Attribute]:
         """Every `torch.isin`, but for what no longer runs: in a known branch, or one that is disabled already."""
@@ -239,8 +239,8 @@ def _is_jit(decorator: ast.expr) -> bool:
     return _is_name(name, *_JIT) or (isinstance(name, ast.Attribute) and name.attr in _JIT)
 
 
-def _asks_device(test: ast.expr) -> bool:
-    return any(isinstance(node, ast.Attribute) and node.attr == "device" for node in walk(test))
+def _lines_of(node: ast.expr) -> range:
+    return range(node.lineno, (node.end_lineno or node.lineno) + 1)
 
 
 def _digest(branch: ast.If) -> str | None:

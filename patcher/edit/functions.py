@@ -44,20 +44,20 @@ def identify_function(source: bytes, patch: FunctionPatch) -> Finding:
     Raises PatcherError: `unparsable-source`, `unsupported-encoding`.
     """
     tree = parse_module(source, patch.file)
-    if not bindings(tree, patch.function):
-        return Finding(state=State.ABSENT, detail=f"{patch.file} defines no {patch.function}")
     function = _replaceable(tree, patch)
+    if function is None:
+        return Finding(state=State.ABSENT, detail=f"{patch.file} defines no {patch.function}")
     if isinstance(function, str):
         return _modified(function)
     try:
         digest = code_digest(function)
     except (RecursionError, ValueError):
         return _modified(f"{patch.function} in {patch.file} is too deep, or holds a number too long, to be compared")
-    if digest == code_digest(_replacement(patch)):
-        return Finding(state=State.PATCHED, detail=f"{patch.function} in {patch.file} has the body of this patch")
     for state, bodies in ((State.OUTDATED, patch.previous_bodies), (State.UNPATCHED, patch.known_bodies)):
         if name := next((known.name for known in bodies if known.digest == digest), None):
             return Finding(state=state, body=name, detail=f"{patch.function} in {patch.file} has {name}")
+    if digest == code_digest(_replacement(patch)):
+        return Finding(state=State.PATCHED, detail=f"{patch.function} in {patch.file} has the body of this patch")
     return _modified(f"{patch.function} in {patch.file} has a body that is not known (digest {digest[:12]})")
 
 
@@ -76,7 +76,7 @@ def replace_body(source: bytes, patch: FunctionPatch, *, force: bool) -> bytes:
         return source
     tree = parse_module(source, patch.file)
     function = _replaceable(tree, patch)
-    if isinstance(function, str):
+    if not isinstance(function, ast.FunctionDef):
         raise _unknown_body(finding, "Not even --force can replace it.")
     if finding.state is State.MODIFIED and not force:
         raise _unknown_body(finding, "Look at the file; --force replaces the body all the same.")
@@ -109,16 +109,17 @@ def _modified(detail: str) -> Finding:
     return Finding(state=State.MODIFIED, detail=detail)
 
 
-def _replaceable(tree: ast.Module, patch: FunctionPatch) -> ast.FunctionDef | str:
-    """The function, if it is one that a body can be put into; else why it is not, in a sentence."""
+def _replaceable(tree: ast.Module, patch: FunctionPatch) -> ast.FunctionDef | str | None:
+    """The function, if it is one that a body can be put into; else why it is not, in a sentence; None without one."""
     found = bindings(tree, patch.function)
+    if not found:
+        return None
     if len(found) != 1:
         return f"{patch.file} binds {patch.function} {len(found)} times"
     (function,) = found
     if not _is_plain_function(function, tree):
         return f"{patch.function} is not a plain function at the top level of {patch.file}"
-    imports = (node for node in walk(tree) if isinstance(node, ast.ImportFrom) and node.lineno > function.lineno)
-    if any(alias.name == "*" for node in imports for alias in node.names):
+    if any(one.lineno > function.lineno for one in walk(tree) if isinstance(one, ast.alias) and one.name == "*"):
         return f"{patch.file} imports * after {patch.function}, which may bind it again"
     if not _has_parameters(function, _replacement(patch)):
         return f"{patch.function} in {patch.file} has other parameters than the function that is known"

@@ -9,9 +9,9 @@ import io
 import tokenize
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 from patcher.errors import PatcherError
 from patcher.model import State
@@ -28,8 +28,7 @@ _LEAVES = (ast.Name, ast.Constant)
 _UNSEEN = frozenset({"ctx", "kind", "type_comment", "annotation", "returns", "type_params"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Finding(NamedTuple):
     """What one file says of a patch."""
 
     state: State
@@ -168,14 +167,10 @@ def bindings(module: ast.Module, name: str) -> list[ast.AST]:
 
     What declares it `global`, in a function or class, counts too: it may bind it whenever it runs.
     """
-    found: list[ast.AST] = []
-    waiting: list[ast.AST] = [*module.body]
-    while waiting:
-        node = waiting.pop()
-        if binds(node, name):
-            found.append(node)
-        waiting.extend(_in_scope(node))
-    return found
+    nodes: list[ast.AST] = [*module.body]
+    for node in nodes:
+        nodes.extend(_in_scope(node))
+    return [node for node in nodes if binds(node, name)]
 
 
 def binds(node: ast.AST, name: str) -> bool:
@@ -202,6 +197,8 @@ def binds(node: ast.AST, name: str) -> bool:
 def _in_scope(node: ast.AST) -> Iterable[ast.AST]:
     """What of a node's inside belongs to the scope that the node stands in."""
     match node:
+        case ast.Name() | ast.Constant():
+            return ()
         case ast.FunctionDef() | ast.AsyncFunctionDef():
             annotation = [node.returns] if node.returns else []
             return [*node.decorator_list, *_of_parameters(node.args), *annotation, *_globals(node)]

@@ -11,8 +11,8 @@ import stat
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from patcher.errors import PatcherError
 
@@ -37,8 +37,7 @@ _CAUSES = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileImage:
+class FileImage(NamedTuple):
     """A file as it stands."""
 
     data: bytes

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from patcher import __version__
 from patcher.errors import PatcherError
@@ -19,8 +18,7 @@ SCHEMA = 2
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JournalEntry:
+class JournalEntry(NamedTuple):
     """One file that was changed."""
 
     original: str
@@ -31,13 +29,12 @@ class JournalEntry:
     """The text of the symbolic link that the file was, where it was one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Journal:
+class Journal(NamedTuple):
     """What was asked for in a target, and the files that it changed."""
 
     requested: tuple[str, ...]
     """Names of patches, sorted; those that they require are not among them unless asked for too."""
-    files: Mapping[PurePosixPath, JournalEntry] = field(default_factory=dict)
+    files: Mapping[PurePosixPath, JournalEntry] = MappingProxyType({})
     """By their paths relative to site-packages."""
 
 
@@ -48,6 +45,8 @@ def backup_name(path: PurePosixPath) -> str:
 
 def encode_journal(journal: Journal) -> bytes:
     """The state file: the same bytes for the same journal, with no time, user or path of this machine in it."""
+    import json
+
     files = {
         str(path): {"original": entry.original, "patched": entry.patched, "link": entry.link}
         for path, entry in sorted(journal.files.items())
@@ -61,6 +60,8 @@ def decode_journal(data: bytes, at: Path, package: str) -> Journal:
 
     Raises PatcherError: `state-newer` for a later schema than ours, `state-damaged` for whatever does not read as ours.
     """
+    import json  # where nothing is patched there is none to read
+
     try:
         document = json.loads(data)
         if document["schema"] > SCHEMA:

@@ -8,8 +8,8 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from patcher.errors import PatcherError
 from patcher.storage.files import explained, target_changed
@@ -19,8 +19,7 @@ _LOCKLESS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.
 """How file systems say that they have no such locks. EBADF is NFS, where only a file open for writing has one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LockTimeout:
+class LockTimeout(NamedTuple):
     """How long to wait for another mps-patcher on the same target."""
 
     seconds: float = 30.0

@@ -6,7 +6,6 @@ longer to import than all that is read here.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -149,10 +148,15 @@ def _refuse_editable(folder: Path, names: list[str]) -> None:
 
 
 def _says_editable(origin: Path) -> bool:
+    text = _text_in(origin)
+    if not text:
+        return False
+    import json
+
     try:
-        return json.loads(_text_in(origin))["dir_info"]["editable"] is True
+        return json.loads(text)["dir_info"]["editable"] is True
     except (ValueError, KeyError, TypeError, RecursionError):
-        return False  # not there, or of another kind: a package index, an archive, a VCS
+        return False  # of another kind: a package index, an archive, a VCS
 
 
 def _refuse_links(folder: Path, *inside: Path) -> None:

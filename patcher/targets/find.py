@@ -7,8 +7,8 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from patcher.errors import CannotTell, PatcherError
 from patcher.model import NotFound, Target
@@ -26,8 +26,7 @@ from patcher.targets.distribution import (
 from patcher.targets.interpreter import Answer, ask_python, python_in
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TargetOptions:
+class TargetOptions(NamedTuple):
     """The target options of the command line; all empty means that the environment decides."""
 
     python: tuple[Path, ...] = ()

@@ -7,15 +7,12 @@ started, for `status --site-packages` starts none.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from glob import iglob
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from patcher.errors import PatcherError
 from patcher.owner import as_user_of
@@ -40,8 +37,7 @@ NEEDED_KINDS = ("LC_", "DYLD_", "PYTORCH_", "OMP_", "MKL_", "KMP_")
 """How the names of others that decide it begin."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(NamedTuple):
     """What one interpreter said of one package."""
 
     path: tuple[Path, ...]
@@ -144,6 +140,8 @@ def _needed(environ: Mapping[str, str]) -> dict[str, str]:
 
 def python_parts(python: Path) -> Iterator[Path]:
     """What an interpreter runs before it is asked anything, and the folders on the way, whose owners can swap it."""
+    from glob import iglob
+
     prefix = python.parent.parent
     yield from (prefix / found for found in iglob("lib*/python*/site-packages", root_dir=prefix))
     yield from (prefix / "pyvenv.cfg", python, *python.parents)
@@ -160,6 +158,8 @@ def _temporary_file() -> IO[bytes]:
 
 
 def _read_answer(document: bytes, cwd: Path) -> Answer:
+    import json
+
     answer = json.loads(document)
     found, cached = answer["found"], answer["pycache_prefix"]
     return Answer(

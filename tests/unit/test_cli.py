@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -234,11 +233,11 @@ class TestParsing:
 
 NOWHERE = NotFound(python=None, site_packages=None, error=PatcherError("x", "x", "x"))
 FINE = Outcome(target=NOWHERE, patch=PATCH, state=State.PATCHED)
-UNPATCHED = replace(FINE, state=State.UNPATCHED, impact=Impact(effect=Effect.FAILS))
-EDGE_CASES = replace(UNPATCHED, impact=Impact(effect=Effect.EDGE_CASES))
-UNKNOWN = replace(FINE, state=None, error=CannotTell("no-transformers", "", ""))
-FAILED = replace(FINE, state=None, error=PatcherError("unknown-body", "", ""))
-FAILED_CHECK = replace(FINE, checks=(Check(name="contract", status="failed", detail="", seconds=0.0),))
+UNPATCHED = FINE._replace(state=State.UNPATCHED, impact=Impact(effect=Effect.FAILS))
+EDGE_CASES = UNPATCHED._replace(impact=Impact(effect=Effect.EDGE_CASES))
+UNKNOWN = FINE._replace(state=None, error=CannotTell("no-transformers", "", ""))
+FAILED = FINE._replace(state=None, error=PatcherError("unknown-body", "", ""))
+FAILED_CHECK = FINE._replace(checks=(Check(name="contract", status="failed", detail="", seconds=0.0),))
 
 
 class TestExitCodes:
@@ -251,10 +250,10 @@ class TestExitCodes:
             ((UNPATCHED, UNKNOWN), 3),
             ((UNKNOWN, FAILED, UNPATCHED), 1),
             ((EDGE_CASES,), 0),
-            ((replace(UNPATCHED, impact=Impact(effect=Effect.NONE)),), 0),
-            ((replace(UNPATCHED, impact=None),), 0),
+            ((UNPATCHED._replace(impact=Impact(effect=Effect.NONE)),), 0),
+            ((UNPATCHED._replace(impact=None),), 0),
             *(
-                ((replace(UNPATCHED, state=state),), code)
+                ((UNPATCHED._replace(state=state),), code)
                 for state, code in (
                     (State.PATCHED, 0),
                     (State.OUTDATED, 0),
@@ -317,19 +316,19 @@ class TestExitCodes:
         assert {Path(one["target"]["site_packages"]) for one in read(result)["results"]} >= {site, other}
 
 
-IDLE = replace(FINE, patch="direct_isin", state=State.ABSENT, impact=Impact(effect=Effect.NONE))
+IDLE = FINE._replace(patch="direct_isin", state=State.ABSENT, impact=Impact(effect=Effect.NONE))
 
 
 def test_what_a_target_has_nothing_for_is_left_out_beside_what_it_has() -> None:
-    elsewhere = replace(IDLE, target=replace(NOWHERE, python=Path("/other")))
+    elsewhere = IDLE._replace(target=NOWHERE._replace(python=Path("/other")))
     assert cli.relevant((FINE, IDLE)) == (FINE,)
     assert cli.relevant((IDLE,)) == (IDLE,)
     assert cli.relevant((FINE, IDLE, elsewhere)) == (FINE, elsewhere)
     for told in (
-        replace(IDLE, impact=Impact(effect=Effect.EDGE_CASES)),
-        replace(IDLE, changed=True),
-        replace(IDLE, error=FAILED.error),
-        replace(IDLE, state=State.UNPATCHED),
+        IDLE._replace(impact=Impact(effect=Effect.EDGE_CASES)),
+        IDLE._replace(changed=True),
+        IDLE._replace(error=FAILED.error),
+        IDLE._replace(state=State.UNPATCHED),
     ):
         assert cli.relevant((FINE, told)) == (FINE, told)
 

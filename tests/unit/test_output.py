@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from copy import deepcopy
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ TARGET = Target(
     pycache_prefix=None,
     reason="VIRTUAL_ENV is set to /srv/venv",
 )
-OTHER = replace(TARGET, site_packages=Path("/img/site-packages"), python=None, torch=None, installer=None, reason="")
+OTHER = TARGET._replace(site_packages=Path("/img/site-packages"), python=None, torch=None, installer=None, reason="")
 NOWHERE = NotFound(
     python=Path("/usr/bin/python3"),
     site_packages=None,
@@ -50,8 +49,8 @@ FOUND = Result(
     files=(ChangedFile(path=FILE, before="a" * 64, after="b" * 64),),
     impact=FAILS,
 )
-REFUSED = replace(
-    FOUND, state=State.MODIFIED, error=PatcherError("unknown-body", "The body is not known.", "See --diff.")
+REFUSED = FOUND._replace(
+    state=State.MODIFIED, error=PatcherError("unknown-body", "The body is not known.", "See --diff.")
 )
 MISSED = Result(target=NOWHERE, patch=None, state=None, error=NOWHERE.error)
 EMULATED = Device(kind="emulated-mps", torch="2.1", macos="13")
@@ -111,7 +110,7 @@ def test_the_document_has_every_key_of_the_schema() -> None:
 
 
 def test_verify_adds_the_device_and_the_checks() -> None:
-    (told,) = document("verify", replace(FOUND, device=EMULATED, checks=(PASSED,)))["results"]
+    (told,) = document("verify", FOUND._replace(device=EMULATED, checks=(PASSED,)))["results"]
     assert told["device"] == {"kind": "emulated-mps", "torch": "2.1", "macos": "13"}
     assert told["checks"] == [{"name": "source", "status": "passed", "detail": "holds our body", "seconds": 0.25}]
     (missed,) = document("verify", MISSED)["results"]
@@ -119,7 +118,7 @@ def test_verify_adds_the_device_and_the_checks() -> None:
 
 
 def test_a_place_without_a_target_has_the_same_keys() -> None:
-    found, missed = document("status", replace(FOUND, impact=None), MISSED)["results"]
+    found, missed = document("status", FOUND._replace(impact=None), MISSED)["results"]
     assert missed.keys() == found.keys()
     assert missed["target"].keys() == found["target"].keys()
     assert missed["target"]["python"] == "/usr/bin/python3"
@@ -138,14 +137,14 @@ def test_an_error_of_the_whole_run_stands_beside_the_results() -> None:
 
 
 def test_a_path_that_is_no_unicode_still_gives_a_document() -> None:
-    odd = replace(FOUND, files=(replace(FOUND.files[0], path=Path("/srv/\udcff/pytorch_utils.py")),))
+    odd = FOUND._replace(files=(FOUND.files[0]._replace(path=Path("/srv/\udcff/pytorch_utils.py")),))
     assert output.as_json("status", [odd], ok=True).isascii()
     assert document("status", odd)
 
 
 def _with(path: str, value: object) -> dict[str, Any]:
     """A good document of verify with another value at a path such as `results.0.patch`; `...` takes the key away."""
-    changed = deepcopy(document("verify", replace(FOUND, device=EMULATED, checks=(PASSED,))))
+    changed = deepcopy(document("verify", FOUND._replace(device=EMULATED, checks=(PASSED,))))
     *folders, last = path.split(".")
     at: Any = changed
     for folder in folders:
@@ -184,7 +183,7 @@ def test_the_schema_is_strict(path: str, value: object) -> None:
 
 
 def test_status_says_what_is_there_and_what_to_do() -> None:
-    assert text("status", replace(FOUND, note="It has that body.")) == (
+    assert text("status", FOUND._replace(note="It has that body.")) == (
         "transformers 4.45.1, torch 2.1.0, installed by pip\n"
         f"  in {SITE}\n"
         "  chosen because VIRTUAL_ENV is set to /srv/venv\n"
@@ -205,12 +204,12 @@ def test_status_says_what_is_there_and_what_to_do() -> None:
         (State.ABSENT, NONE, ["nothing to do here"]),
         (
             State.ABSENT,
-            replace(FAILS, error="ImportError: cannot import name 'x'", cures=(), assumed_macos=False),
+            FAILS._replace(error="ImportError: cannot import name 'x'", cures=(), assumed_macos=False),
             ["an import fails here: ImportError: cannot import name 'x'"],
         ),
         (
             State.UNPATCHED,
-            replace(EDGE_CASES, torch=None, macos=None),
+            EDGE_CASES._replace(torch=None, macos=None),
             [
                 "generate() works here; edge cases of isin_mps_friendly are wrong",
                 "assumed: the worst of any torch, since none is installed here",
@@ -220,29 +219,29 @@ def test_status_says_what_is_there_and_what_to_do() -> None:
         (State.OUTDATED, FAILS, []),
         (
             State.MODIFIED,
-            replace(FAILS, cures=(), assumed_macos=False),
+            FAILS._replace(cures=(), assumed_macos=False),
             ["as released, generate() fails on Apple GPUs here: IndexError: tuple index out of range"],
         ),
         (State.UNPATCHED, None, []),
     ],
 )
 def test_the_effect_in_plain_words(state: State, impact: Impact | None, shown: list[str]) -> None:
-    lines = text("apply", replace(FOUND, state=state, impact=impact)).splitlines()
+    lines = text("apply", FOUND._replace(state=state, impact=impact)).splitlines()
     begin = lines.index(f"  isin_mps_friendly: {state}") + 1
     assert [line.strip() for line in lines[begin:] if "next:" not in line] == shown
 
 
 def test_what_was_reverted_is_not_said_to_fail() -> None:
-    assert "generate()" not in text("revert", replace(FOUND, changed=True))
+    assert "generate()" not in text("revert", FOUND._replace(changed=True))
 
 
 def test_a_target_without_torch_or_installer_says_so() -> None:
-    assert text("status", replace(FOUND, target=OTHER)).startswith("transformers 4.45.1, no torch\n  in /img")
+    assert text("status", FOUND._replace(target=OTHER)).startswith("transformers 4.45.1, no torch\n  in /img")
 
 
 def test_targets_are_set_apart_and_patches_of_one_share_a_headline() -> None:
-    assert text("status", FOUND, replace(FOUND, target=OTHER)).count("\n\ntransformers 4.45.1") == 1
-    told = text("status", FOUND, replace(FOUND, patch="another", state=None))
+    assert text("status", FOUND, FOUND._replace(target=OTHER)).count("\n\ntransformers 4.45.1") == 1
+    told = text("status", FOUND, FOUND._replace(patch="another", state=None))
     assert told.count("transformers 4.45.1, torch") == 1
     assert "\n\n  another: refused" in told
 
@@ -269,22 +268,22 @@ def test_targets_are_set_apart_and_patches_of_one_share_a_headline() -> None:
 def test_the_next_command(
     command: str, state: State, changed: bool, impact: Impact | None, follower: str | None
 ) -> None:
-    told = text(command, replace(FOUND, state=state, changed=changed, impact=impact))
+    told = text(command, FOUND._replace(state=state, changed=changed, impact=impact))
     assert re.findall(r"next: mps-patcher (\w+)", told) == ([follower] if follower else [])
 
 
 def test_the_next_command_names_the_target_where_the_user_did() -> None:
     style = output.TextStyle(explicit=True)
     assert "apply --python /srv/venv/bin/python" in text("status", FOUND, style=style)
-    assert "apply --site-packages /img/site-packages" in text("status", replace(FOUND, target=OTHER), style=style)
-    odd = replace(OTHER, site_packages=Path("/img/a\nb'c d"))
-    told = text("status", replace(FOUND, target=odd), style=style)
+    assert "apply --site-packages /img/site-packages" in text("status", FOUND._replace(target=OTHER), style=style)
+    odd = OTHER._replace(site_packages=Path("/img/a\nb'c d"))
+    told = text("status", FOUND._replace(target=odd), style=style)
     assert "next: mps-patcher apply --site-packages $'/img/a\\012b\\047c d'" in told.splitlines()[-1]
     assert "  in /img/a\\nb'c d" in told.splitlines()
 
 
 def test_a_refusal_suggests_nothing_but_its_hint() -> None:
-    assert "next:" not in text("apply", replace(REFUSED, state=State.UNPATCHED))
+    assert "next:" not in text("apply", REFUSED._replace(state=State.UNPATCHED))
     assert plain(output.failures([REFUSED])) == "error: The body is not known.\nhint: See --diff."
 
 
@@ -299,7 +298,7 @@ def test_a_place_without_a_target_is_only_among_the_failures() -> None:
 
 
 def test_checks_are_aligned_and_the_rest_of_a_detail_stands_below_it() -> None:
-    told = text("verify", replace(FOUND, checks=(PASSED, FAILED, SKIPPED), device=EMULATED)).splitlines()
+    told = text("verify", FOUND._replace(checks=(PASSED, FAILED, SKIPPED), device=EMULATED)).splitlines()
     at = told.index("    passed   source      0.25 s  holds our body")
     assert told[at + 1 : at + 4] == [
         "    failed   contract   12.50 s  3 cases differ",
@@ -309,7 +308,7 @@ def test_checks_are_aligned_and_the_rest_of_a_detail_stands_below_it() -> None:
 
 
 def test_a_check_without_a_detail_is_a_line_all_the_same() -> None:
-    told = text("verify", replace(FOUND, checks=(replace(PASSED, detail=""),))).splitlines()
+    told = text("verify", FOUND._replace(checks=(PASSED._replace(detail=""),))).splitlines()
     assert "    passed   source    0.25 s" in told
 
 
@@ -322,23 +321,23 @@ def test_a_check_without_a_detail_is_a_line_all_the_same() -> None:
     ],
 )
 def test_the_conclusion_says_what_was_tested_on_what(checks: tuple[Check, ...], conclusion: str) -> None:
-    told = text("verify", replace(FOUND, checks=checks, device=EMULATED))
+    told = text("verify", FOUND._replace(checks=checks, device=EMULATED))
     words = "an emulated MPS device with the rules of torch 2.1 on macOS 13; no Apple GPU was used."
     assert f"    {conclusion} {words}" in told.splitlines()
 
 
 def test_a_real_device_is_not_called_emulated() -> None:
-    told = text("verify", replace(FOUND, checks=(PASSED,), device=replace(EMULATED, kind="mps", macos="14.5")))
+    told = text("verify", FOUND._replace(checks=(PASSED,), device=EMULATED._replace(kind="mps", macos="14.5")))
     assert "1 check passed, on this machine's Apple GPU, with torch 2.1 on macOS 14.5." in told
     assert "emulated" not in told
 
 
 def test_a_device_of_a_kind_that_is_not_known_is_never_called_real() -> None:
-    assert "emulated" in output.tested_on(replace(EMULATED, kind="other"))
+    assert "emulated" in output.tested_on(EMULATED._replace(kind="other"))
 
 
 def test_without_a_device_nothing_was_run() -> None:
-    told = text("verify", replace(FOUND, checks=(PASSED, SKIPPED)))
+    told = text("verify", FOUND._replace(checks=(PASSED, SKIPPED)))
     assert "1 check passed, 1 skipped, from the files alone; neither torch nor transformers was run." in told
 
 
@@ -349,7 +348,7 @@ def test_verbose_adds_the_files_and_their_digests() -> None:
 
 def test_a_diff_is_shown_whole_and_alone_where_nothing_else_is_wanted() -> None:
     diff = "--- a\n+++ b\n@@ -1 +1 @@\n-old\n+new\n same\n"
-    result = replace(FOUND, diff=diff)
+    result = FOUND._replace(diff=diff)
     assert text("apply", result).endswith(f"\n\n{diff.rstrip()}")
     assert plain(output.diffs([result, FOUND])) == diff.rstrip()
     colored = [line.partition("m")[0] for line in output.diffs([result]).splitlines()]
@@ -358,18 +357,18 @@ def test_a_diff_is_shown_whole_and_alone_where_nothing_else_is_wanted() -> None:
 
 def test_a_source_gives_a_terminal_no_orders_by_its_diff() -> None:
     diff = "--- a\n+++ b\n@@ -1 +1 @@\n-old\x1b]0;title\x07\x9b2J\n+new\tand\fon\r\n"
-    shown = plain(output.diffs([replace(FOUND, diff=diff)]))
+    shown = plain(output.diffs([FOUND._replace(diff=diff)]))
     assert shown == "--- a\n+++ b\n@@ -1 +1 @@\n-old\\x1b]0;title\\x07\\x9b2J\n+new\tand\fon\r"
 
 
 def test_sentences_are_wrapped_to_a_terminal_and_never_elsewhere() -> None:
-    long = replace(FOUND, note="word " * 40)
+    long = FOUND._replace(note="word " * 40)
     assert max(map(len, text("apply", long, style=output.TextStyle(width=60)).splitlines()[4:])) <= 60
     assert max(map(len, text("apply", long).splitlines())) >= 200
     path = f"/{'long-name' * 20}"
-    told = text("apply", replace(FOUND, note=f"It is in {path} now."), style=output.TextStyle(width=60)).splitlines()
+    told = text("apply", FOUND._replace(note=f"It is in {path} now."), style=output.TextStyle(width=60)).splitlines()
     assert f"    {path}" in told  # one that is broken could not be copied
-    empty = replace(FOUND, checks=(replace(PASSED, detail="one\n\ntwo"),))
+    empty = FOUND._replace(checks=(PASSED._replace(detail="one\n\ntwo"),))
     for width in (60, None):
         told = text("verify", empty, style=output.TextStyle(width=width)).splitlines()
         at = told.index("    passed   source    0.25 s  one")

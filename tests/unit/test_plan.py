@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -270,7 +269,7 @@ class TestOutdated:
         assert isinstance(isin, FunctionPatch)
         before, (head, _, _) = one.picture(), isin.replacement.partition('    """')
         with pytest.MonkeyPatch.context() as earlier:
-            use(earlier, replace(isin, replacement=f"{head}    return torch.zeros_like(elements).bool()\n"), direct)
+            use(earlier, isin._replace(replacement=f"{head}    return torch.zeros_like(elements).bool()\n"), direct)
             one.apply(ISIN)
         assert one.states()[ISIN] is State.OUTDATED
         return one, before
@@ -298,7 +297,7 @@ class TestOutdated:
         assert isinstance(direct, CallsPatch)
         original = it.picture()
         with pytest.MonkeyPatch.context() as earlier:
-            use(earlier, isin, replace(direct, device_branches=()))
+            use(earlier, isin, direct._replace(device_branches=()))
             it.apply()
         assert it.states() == {ISIN: State.PATCHED, DIRECT: State.OUTDATED}
         assert it.apply()[DIRECT].state is State.PATCHED
@@ -318,7 +317,7 @@ class TestOutdated:
             if isinstance(node, ast.FunctionDef) and node.name == ISIN
         )
         earlier = KnownCode(name="an earlier body", digest=code_digest(body))
-        use(monkeypatch, replace(isin, previous_bodies=(earlier,)), direct)
+        use(monkeypatch, isin._replace(previous_bodies=(earlier,)), direct)
         shutil.rmtree(it.own)
         before = it.picture()
         assert it.states()[ISIN] is State.OUTDATED

@@ -12,7 +12,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -174,7 +173,7 @@ class TestStates:
 
     def test_unpatched_without_an_effect(self, unpatched: Target) -> None:
         """As of a version that no row of the table is about: verified where it is named, and named in the hint too."""
-        target = replace(unpatched, version="unknown")
+        target = unpatched._replace(version="unknown")
         spared, named = (proven(target, static=True, named=named) for named in (False, True))
         assert (spared.error, spared.checks, spared.note) == (None, (), "There is nothing to verify.")
         assert hint(named) == "`mps-patcher apply isin_mps_friendly` repairs it."
@@ -251,7 +250,7 @@ class TestBytecode:
     @pytest.mark.parametrize("optimize", [-1, 2], ids=["python", "python -OO"])
     def test_stale(self, optimize: int, runs: bool, unpatched: Target) -> None:
         pyc = plant_bytecode(unpatched, str(ISIN.file), optimize=optimize)
-        result = proven(unpatched if runs else replace(unpatched, python=None), static=True)
+        result = proven(unpatched if runs else unpatched._replace(python=None), static=True)
         assert list(checks(result, "passed")) == ["source"]
         assert str(pyc) in checks(result, "failed")["bytecode"]
         assert error(result) == ("verification-failed", 1)
@@ -281,7 +280,7 @@ class TestBytecode:
         if not others:
             pytest.skip("no other Python here")
         subprocess.run([str(others[0]), "-m", "py_compile", str(file_of(patched))], check=True)
-        folder = replace(patched, python=None)
+        folder = patched._replace(python=None)
         assert list(checks(proven(folder, static=True), "skipped")) == ["bytecode"]
         assert error(proven(folder, static=True)) == ("bytecode-unproven", 3)
         assert proven(patched, static=True).error is None
@@ -303,7 +302,7 @@ class TestSelfTest:
         ("lack", "code"), [({"torch": None}, "no-torch"), ({"python": None, "torch": "2.1.0"}, "no-interpreter")]
     )
     def test_what_cannot_run_is_skipped(self, patched: Target, lack: dict[str, Any], code: str) -> None:
-        target = replace(patched, **lack)
+        target = patched._replace(**lack)
         result = proven(target)
         assert list(checks(result, "passed")) == ["source", "bytecode"]
         assert checks(result, "skipped") == dict.fromkeys(RUNNING, "there is no torch to run it with")
@@ -332,7 +331,7 @@ class TestSelfTest:
     def test_a_torch_that_ends_it_fails_the_first_check_of_torch(self, code: str, how: str, patched: Target) -> None:
         (patched.site_packages / "torch").mkdir()
         (patched.site_packages / "torch" / "__init__.py").write_text(code)
-        result = proven(replace(patched, torch="2.1.0"), timeout=3)
+        result = proven(patched._replace(torch="2.1.0"), timeout=3)
         assert list(checks(result, "passed")) == ["source", "bytecode"]
         assert checks(result, "failed") == {"contract": how}
         assert checks(result, "skipped") == dict.fromkeys(RUNNING[1:], "contract came to no end")
@@ -341,11 +340,11 @@ class TestSelfTest:
     def test_an_interpreter_that_dies_at_once_fails_the_first_check(
         self, patched: Target, start_up: Callable[[str], None], tmp_path: Path
     ) -> None:
-        gone = proven(replace(patched, python=tmp_path / "gone"), static=True)
+        gone = proven(patched._replace(python=tmp_path / "gone"), static=True)
         told = "the interpreter cannot be started: No such file or directory"
         assert checks(gone, "failed") == {"bytecode": told}
         start_up("import os; os._exit(9)")
-        result = proven(replace(patched, torch="2.1.0"))
+        result = proven(patched._replace(torch="2.1.0"))
         assert checks(result, "failed") == {"bytecode": "the interpreter ended with status 9"}
         assert list(checks(result, "skipped")) == list(RUNNING)
 
@@ -400,7 +399,7 @@ class TestSelfTest:
 
             said = errors
             monkeypatch.setattr(evidence, "run_python", answer)
-            return proven(replace(patched, torch="2.1.0"), **options)
+            return proven(patched._replace(torch="2.1.0"), **options)
 
         return prove
 
@@ -409,7 +408,7 @@ class TestSelfTest:
     ) -> None:
         device = {"kind": "emulated-mps", "torch": "2.1.0", "macos": "13"}
         found = [Check(name=name, status="passed", detail=name.upper(), seconds=1.5) for name in ALL[1:]]
-        report = {"planned": ALL[1:], "checks": [asdict(check) for check in found], "device": device}
+        report = {"planned": ALL[1:], "checks": [check._asdict() for check in found], "device": device}
         options: dict[str, Any] = {"device": "emulated", "torch": "2.1", "macos": "13", "timeout": 9}
         result = answering(json.dumps(report), **options)
         assert (result.error, result.device) == (None, Device(**device))

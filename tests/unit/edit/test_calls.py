@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import replace
 from pathlib import PurePosixPath
 
 import pytest
@@ -21,7 +20,7 @@ RELEASED = load_catalogue()[1]
 assert isinstance(RELEASED, CallsPatch)
 (KNOWN,) = ast.parse(BRANCH).body
 assert isinstance(KNOWN, ast.If)
-PATCH = replace(RELEASED, device_branches=(KnownCode(name="a branch", digest=code_digest(KNOWN)),))
+PATCH = RELEASED._replace(device_branches=(KnownCode(name="a branch", digest=code_digest(KNOWN)),))
 PATH = PurePosixPath("transformers/models/clvp/modeling_clvp.py")
 IMPORT = "from ...pytorch_utils import isin_mps_friendly  # mps-patcher redirects torch.isin here\n"
 HEAD = "import torch\n"
@@ -286,7 +285,7 @@ def test_calls_inside_of_a_known_branch_stay(old: str) -> None:
     source = HEAD + BRANCH.replace(old, "torch.isin(a, b)")
     (_, branch) = ast.parse(source).body
     assert isinstance(branch, ast.If)
-    patch = replace(PATCH, device_branches=(KnownCode(name="a branch", digest=code_digest(branch)),))
+    patch = PATCH._replace(device_branches=(KnownCode(name="a branch", digest=code_digest(branch)),))
     result = edit_source(source.encode(), PATH, patch)
     assert result.decode() == OURS + OFF.replace(old, "torch.isin(a, b)")
     assert identify(result, PATH, patch).state is State.PATCHED

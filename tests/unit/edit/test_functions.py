@@ -6,7 +6,6 @@ import ast
 import re
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,7 +30,7 @@ BODY = '''\
 OURS = f"def isin_mps_friendly(elements, test_elements: int) -> torch.Tensor:\n{BODY}"
 RELEASED = load_catalogue()[0]
 assert isinstance(RELEASED, FunctionPatch)
-PATCH = replace(RELEASED, replacement=f"import torch\n\n\n{OURS}")
+PATCH = RELEASED._replace(replacement=f"import torch\n\n\n{OURS}")
 UNDO = "# mps-patcher undoes it with: mps-patcher revert isin_mps_friendly\n"
 BANNER = f"# mps-patcher {__version__} replaced the body of this function.\n{UNDO}"
 ADDED = f"# mps-patcher {__version__} added this function.\n{UNDO}{OURS}"
@@ -180,7 +179,7 @@ def test_an_earlier_body_of_ours_is_outdated_and_replaced() -> None:
     (function,) = ast.parse(source).body
     assert isinstance(function, ast.FunctionDef)
     earlier = KnownCode(name="an earlier body", digest=code_digest(function))
-    patch = replace(PATCH, previous_bodies=(earlier,))
+    patch = PATCH._replace(previous_bodies=(earlier,))
     found = identify(source, patch.file, patch)
     assert (found.state, found.body) == (State.OUTDATED, "an earlier body")
     assert edit_source(source, patch.file, patch) == as_bytes(BANNER + HEAD + BODY)
@@ -303,8 +302,8 @@ def test_the_function_is_added_where_there_is_none(text: str, end: str, is_cut: 
     ],
 )
 def test_it_is_not_added_where_it_would_not_work(text: str, told: str) -> None:
-    patch = replace(
-        PATCH, replacement=PATCH.replacement.replace("if elements", "if isinstance(elements, int) or elements")
+    patch = PATCH._replace(
+        replacement=PATCH.replacement.replace("if elements", "if isinstance(elements, int) or elements")
     )
     with pytest.raises(PatcherError, match=told) as caught:
         edit_source(as_bytes(text), patch.file, patch)
