@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from patcher.edit import Finding, identify, mention
+from patcher.edit import Finding, identify, mentioned_name, whole_word
 from patcher.errors import PatcherError
 from patcher.model import CallsPatch, FunctionPatch, Patch, State, Target
 from patcher.storage.files import SUFFIX, FileImage, digest, explained, image_of, read_image, temp_name
@@ -145,7 +145,7 @@ def take_snapshot(target: Target, catalogue: Sequence[Patch]) -> Snapshot:
     package = catalogue[0].file.parts[0]
     journal = _read_journal(own_files, target.dist_info / FOLDER / STATE, catalogue)
     patched = {patch.file for patch in catalogue}
-    images, linked, more = _scan(target.site_packages, package, _mentions(catalogue), patched)
+    images, linked, more = _scan(target.site_packages, package, _mention(catalogue), patched)
     record_path = PurePosixPath(target.dist_info.name, "RECORD")
     record = read_image(target.dist_info / "RECORD")
     entries = journal.files if journal else {}
@@ -209,8 +209,23 @@ def _require_all(
             raise PatcherError("file-missing", message, "Reinstall transformers.")
 
 
-def _mentions(catalogue: Sequence[Patch]) -> re.Pattern[bytes]:
-    return re.compile(b"|".join(dict.fromkeys(mention(patch) for patch in catalogue)))
+class _Mention(NamedTuple):
+    """What to look for in thousands of files: to find `stem` takes half the time of `pattern`, which begins with it."""
+
+    stem: bytes
+    pattern: re.Pattern[bytes]
+
+    def is_in(self, buffer: bytearray, size: int) -> bool:
+        """Whether it is in the first `size` bytes."""
+        start = buffer.find(self.stem, 0, size)
+        return start >= 0 and self.pattern.search(buffer, start, size) is not None
+
+
+def _mention(catalogue: Sequence[Patch]) -> _Mention:
+    names = [mentioned_name(patch) for patch in catalogue]
+    pattern = b"|".join(dict.fromkeys(map(whole_word, names)))
+    stem = os.path.commonprefix(names)  # noqa: RUF071 - of names, not of paths
+    return _Mention(stem, re.compile(pattern))
 
 
 def _read_own_folder(folder: Path) -> tuple[dict[str, FileImage], tuple[Path, ...]]:
@@ -228,9 +243,9 @@ def _read_own_folder(folder: Path) -> tuple[dict[str, FileImage], tuple[Path, ..
 
 
 def _scan(
-    site_packages: Path, package: str, pattern: re.Pattern[bytes], patched: Set[PurePosixPath]
+    site_packages: Path, package: str, searched: _Mention, patched: Set[PurePosixPath]
 ) -> tuple[dict[PurePosixPath, FileImage], tuple[Path, ...], tuple[Path, ...]]:
-    """The Python files of a package in which `pattern` occurs, and those that are `patched`.
+    """The Python files of a package in which what is `searched` occurs, and those that are `patched`.
 
     Also folders that are links, and temporary files of ours.
     """
@@ -242,7 +257,7 @@ def _scan(
     with explained(site_packages / package):
         for entry in _entries_below(site_packages / package):
             if entry.name.endswith(".py") and entry.is_file():
-                if image := _search(entry, None if entry.path in always else pattern, buffer):
+                if image := _search(entry, None if entry.path in always else searched, buffer):
                     images[PurePosixPath(entry.path[start:])] = image
             elif entry.name.endswith(SUFFIX):
                 leftovers.append(Path(entry.path))
@@ -268,12 +283,12 @@ def _entries_below(folder: Path) -> Iterator[os.DirEntry[str]]:
                     waiting.append(entry.path)
 
 
-def _search(entry: os.DirEntry[str], pattern: re.Pattern[bytes] | None, buffer: bytearray) -> FileImage | None:
-    """The image of a file if `pattern` occurs in it, or is None. Thousands are opened, so each must cost little."""
+def _search(entry: os.DirEntry[str], searched: _Mention | None, buffer: bytearray) -> FileImage | None:
+    """The image of a file if what is `searched` is in it, or is None. Thousands are opened: each must cost little."""
     fd = os.open(entry.path, _READ)
     try:
         size = os.readv(fd, [buffer])
-        if pattern and not pattern.search(buffer, 0, size) and size < len(buffer):
+        if searched and not searched.is_in(buffer, size) and size < len(buffer):
             return None
         data = bytes(memoryview(buffer)[:size])
         while rest := os.read(fd, _BUFFER):

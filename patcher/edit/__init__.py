@@ -15,13 +15,17 @@ from patcher.edit.syntax import Finding
 from patcher.errors import PatcherError
 from patcher.model import CallsPatch, FunctionPatch, Patch, State
 
-__all__ = ["Finding", "edit_source", "identify", "mention"]
+__all__ = ["Finding", "edit_source", "identify", "mentioned_name", "whole_word"]
 
 
-def mention(patch: Patch) -> bytes:
-    """A regular expression that matches in every file that the patch may be about: a name, as a word of its own."""
-    name = patch.callee.rpartition(".")[2] if isinstance(patch, CallsPatch) else patch.function
-    return rb"%s\b(?<=\b%s)" % (name.encode(), name.encode())  # with the name first it is found ten times as fast
+def mentioned_name(patch: Patch) -> bytes:
+    """The name that stands, as a word of its own, in every file that the patch may be about."""
+    return (patch.callee.rpartition(".")[2] if isinstance(patch, CallsPatch) else patch.function).encode()
+
+
+def whole_word(name: bytes) -> bytes:
+    """A regular expression for a name as a word of its own."""
+    return rb"%s\b(?<=\b%s)" % (name, name)  # with the name first it is found ten times as fast
 
 
 @lru_cache(maxsize=64)
@@ -61,6 +65,6 @@ def edit_source(source: bytes, path: PurePosixPath, patch: Patch, *, force: bool
 
 def _may_call(source: bytes, path: PurePosixPath, patch: CallsPatch) -> bool:
     """Whether the text shows any use that is not numpy's: to parse a large file takes long."""
-    name = patch.callee.rpartition(".")[2].encode()
-    use = mention(patch) + rb"(?<!\bnp\.%s)(?<!\bnumpy\.%s)" % (name, name)
+    name = mentioned_name(patch)
+    use = whole_word(name) + rb"(?<!\bnp\.%s)(?<!\bnumpy\.%s)" % (name, name)
     return path != patch.file and re.search(use, source) is not None

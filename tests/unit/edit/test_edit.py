@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 import pytest
 
 from patcher.catalogue import load_catalogue
-from patcher.edit import Finding, edit_source, identify, mention
+from patcher.edit import Finding, edit_source, identify, mentioned_name, whole_word
 from patcher.errors import PatcherError
 from patcher.model import Patch, State
 
@@ -66,8 +66,8 @@ def test_a_file_that_a_patch_is_not_about_stays() -> None:
 
 def test_what_is_mentioned_is_a_word_of_its_own() -> None:
     text = b"isin(a) torch.isin _isin isinstance isin_x isin_mps_friendly"
-    assert [found.start() for found in re.finditer(mention(CALLS), text)] == [0, 14]
-    assert [found.start() for found in re.finditer(mention(FUNCTION), text)] == [43]
+    assert [found.start() for found in re.finditer(whole_word(mentioned_name(CALLS)), text)] == [0, 14]
+    assert [found.start() for found in re.finditer(whole_word(mentioned_name(FUNCTION)), text)] == [43]
 
 
 def test_a_finding_tells_where() -> None:

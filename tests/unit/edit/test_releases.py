@@ -11,7 +11,7 @@ from zipfile import ZipFile
 import pytest
 
 from patcher.catalogue import load_catalogue
-from patcher.edit import edit_source, identify, mention
+from patcher.edit import edit_source, identify, mentioned_name, whole_word
 from patcher.model import State
 
 FUNCTION, CALLS = load_catalogue()
@@ -28,7 +28,7 @@ TEST = re.compile(rb"if (.*\.device\.type == \"mps\".*):\n")
 
 def modules(wheel: Path) -> dict[PurePosixPath, bytes]:
     """The modules that a patch may be about."""
-    word = re.compile(b"|".join(mention(patch) for patch in (FUNCTION, CALLS)))
+    word = re.compile(b"|".join(whole_word(mentioned_name(patch)) for patch in (FUNCTION, CALLS)))
     with ZipFile(wheel) as archive:
         sources = {PurePosixPath(name): archive.read(name) for name in archive.namelist() if name.endswith(".py")}
     return {path: source for path, source in sources.items() if path == FUNCTION.file or word.search(source)}
