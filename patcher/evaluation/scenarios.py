@@ -66,7 +66,7 @@ def _no_scenarios(cause: str) -> PatcherError:
 
 def _check_line(line: bytes) -> dict[str, Any]:
     try:
-        scenario = json.loads(line.decode("utf-8"))
+        scenario = json.loads(line.decode("utf-8").rstrip())
     except UnicodeDecodeError as error:
         raise _Wrong(f"byte {error.start + 1} is not UTF-8, as JSON is") from None
     except json.JSONDecodeError as error:
@@ -128,8 +128,10 @@ def _check_text(value: object, what: str, *, empty: bool = True) -> None:
         raise _Wrong(f"expected a text as {what}, not {_kind(value)}")
     if not (empty or value.strip()):
         raise _Wrong(f"{what} is empty")
-    if any("\ud800" <= char <= "\udfff" for char in value) if not value.isascii() else False:
-        raise _Wrong(f"{what} holds half of a surrogate pair, which is no character")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise _Wrong(f"{what} holds half of a surrogate pair, which is no character") from None
 
 
 def _kind(value: object) -> str:

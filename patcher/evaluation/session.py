@@ -67,7 +67,7 @@ def evaluate(
         with open_results(options.output, resume=options.resume, timeout=lock) as results:
             return _evaluate(target, options, patched, scenarios, results, progress)
     except KeyboardInterrupt:
-        cause = f"The evaluation was interrupted; what is done is in {options.output}."
+        cause = f"Interrupted; the results and reports of what is done are in {options.output}."
         raise Stopped("interrupted", cause, "The same command with --resume goes on.") from None
     finally:
         progress.stop()

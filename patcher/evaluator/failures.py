@@ -31,8 +31,8 @@ def explained(code: str, what: str, where: str) -> Iterator[None]:
         raise
     except Exception as error:
         if is_out_of_memory(error):
-            raise Failure("out-of-memory", "%s ran out of memory while %s." % (where, what)) from error
-        raise Failure(code, "%s failed on %s: %s" % (what, where, describe(error))) from error
+            raise Failure("out-of-memory", "Out of memory on %s while %s." % (where, what)) from error
+        raise Failure(code, "On %s, %s failed: %s" % (where, what, describe(error))) from error
 
 
 def is_out_of_memory(error: Exception) -> bool:
