@@ -84,13 +84,13 @@ def _check_target(target: Target) -> None:
 def find_model(name: str) -> str:
     """A folder as its absolute path, a name of the hub as it is. Raises PatcherError `model-not-loaded` for others."""
     path = Path(name).expanduser()
-    if path.is_dir():
+    if (path / "config.json").exists():
         return str(path.absolute())
-    if path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
-        cause = f"{name} is {'a file' if path.exists() else 'no folder'}."
-        hint = "Name a folder that save_pretrained() wrote, or a model of the hub, such as org/name, with --model."
-        raise PatcherError("model-not-loaded", cause, hint)
-    return name
+    if not path.exists() and not name.startswith((".", "/", "~")) and name.count("/") <= 1:
+        return name
+    what = "holds no config.json" if path.is_dir() else "is no folder"
+    hint = "Name a folder that save_pretrained() wrote, or a model of the hub, such as org/name, with --model."
+    raise PatcherError("model-not-loaded", f"{name} {what}.", hint)
 
 
 def _evaluate(
