@@ -32,10 +32,11 @@ class Evaluation:
         self.scenarios.write_text("".join(json.dumps(one) + "\n" for one in scenarios))
 
     def start(self, *more: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "patcher", "evaluate", "--python", self.python, "--model", self.model]
-        command += ["--scenarios", self.scenarios, "--output", self.output, "--max-new-tokens", "4", *more]
+        options = {"--python": self.python, "--model": self.model, "--scenarios": self.scenarios}
+        options |= {"--output": self.output, "--max-new-tokens": Path("4")}
+        words = [str(word) for option in options.items() for word in option]
         return subprocess.Popen(
-            command,
+            [sys.executable, "-m", "patcher", "evaluate", *words, *more],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

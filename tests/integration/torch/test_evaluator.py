@@ -187,7 +187,7 @@ def test_without_an_accelerator_mps_is_emulated() -> None:
     if len(devices.available()) > 1:
         pytest.skip("there is an accelerator here")
     assert [(one.name, one.kind) for one in devices.choose(None)] == [("cpu", "cpu"), ("mps", "emulated-mps")]
-    with pytest.raises(Failure, match="There is no CUDA device for torch .* on this machine; there is: cpu"):
+    with pytest.raises(Failure, match=r"There is no CUDA device for torch .* on this machine; there is: cpu"):
         devices.choose(["cpu", "cuda"])
 
 
