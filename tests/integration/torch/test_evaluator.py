@@ -79,19 +79,37 @@ def test_a_device_that_computes_wrong_is_a_fault(evaluate: Callable[..., list[An
             assert own > other + 0.1  # each device clearly prefers its own
 
 
-def test_an_error_that_shows_late_is_found_there(evaluate: Callable[..., list[Any]]) -> None:
-    """The token that the CPU takes third in the first scenario is never taken by the device."""
+def test_an_error_that_shows_late_is_found_there(evaluate: Callable[..., list[Any]], folder: Path) -> None:
+    """A token that the CPU takes late in the first scenario is never taken by the device."""
     plain = evaluate(lambda _: None)[0]["outputs"]["cpu"]["tokens"]
-    third = plain[2]
-    expected = plain.index(third)
+    position = max(map(plain.index, plain))
+    assert position > 0
 
     def forget(model: Any) -> None:
-        model.generation_config.suppress_tokens = [third]
+        model.generation_config.suppress_tokens = [plain[position]]
 
     found = evaluate(forget)[0]["differences"]["mps"]
-    assert (found["position"], found["kind"]) == (expected, "fault")
-    assert found["reference"]["token"] == third
+    assert (found["position"], found["kind"]) == (position, "fault")
+    assert found["reference"]["token"] == plain[position]
     assert found["other"]["logits"][1] is None  # minus infinity, which JSON does not have
+    tokens = [found[side]["token"] for side in ("reference", "other")]
+    assert found["reference"]["logits"] == pytest.approx(scores(folder)[position][tokens].tolist(), abs=1e-4)
+
+
+def scores(folder: Path) -> list[torch.Tensor]:
+    """What the CPU chose each token of the first scenario by."""
+    config, tokenizer = models.load_config(str(folder)), models.load_tokenizer(str(folder))
+    model = models.load_model(str(folder), config, "float32", devices.available()["cpu"])
+    inputs = tokenizer(SCENARIOS[0]["prompt"], return_tensors="pt", return_token_type_ids=False)
+    done = model.generate(**inputs, do_sample=False, max_new_tokens=5, output_scores=True, return_dict_in_generate=True)
+    return [step[0] for step in done.scores]
+
+
+def test_a_batch_does_not_change_what_is_generated(evaluate: Callable[..., list[Any]]) -> None:
+    together, alone = (evaluate(lambda _: None, batch_size=size) for size in (3, 1))
+    assert len({len(row["prompt"]) for row in together}) == 3
+    for one, other in zip(together, alone, strict=True):
+        assert one["outputs"]["cpu"]["tokens"] == other["outputs"]["cpu"]["tokens"]
 
 
 def test_two_tokens_as_good_as_equal_are_a_tie(evaluate: Callable[..., list[Any]]) -> None:
