@@ -129,7 +129,7 @@ def evaluate_command(
     progress = choose_progress(show, quiet=output.quiet, terminal=terminal)
     report = evaluate(target, evaluation, patched, lock=lock, progress=progress)
     if not output.quiet:
-        echo(as_table(report), output)
+        echo(as_table(report, evaluation.output), output)
 
 
 def lock_timeout(request: Request) -> LockTimeout:

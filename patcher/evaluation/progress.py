@@ -86,7 +86,7 @@ class BarProgress(Progress):
 
     def note(self, text: str) -> None:
         """Above the bar."""
-        self._bar.console.print(text, markup=False, highlight=False)
+        self._bar.console.out(text, highlight=False)
 
     def start(self, done: int, total: int) -> None:
         """The bar begins where it was."""

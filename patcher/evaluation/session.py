@@ -176,8 +176,7 @@ class _Evaluator:
         for line in self._events:
             told: Document = json.loads(line)
             if told["event"] == "failure":
-                kind = CannotTell if told["code"] in UNAVAILABLE else PatcherError
-                raise kind(told["code"], told["message"], HINTS[told["code"]].format(log=self._log))
+                raise _failure(told["code"], told["message"], self._log)
             yield told
 
     def _died(self) -> PatcherError:
@@ -229,6 +228,12 @@ def _start(
         except OSError as error:
             cause = f"{python} cannot be started: {error.strerror}."
             raise PatcherError("python-broken", cause, "Name a working Python, 3.8 or later, with --python.") from error
+
+
+def _failure(code: str, message: str, log: Path) -> PatcherError:
+    """What the evaluator says of why it cannot go on, with what to do about it."""
+    hint = HINTS[code].format(log=log)
+    return CannotTell(code, message, hint) if code in UNAVAILABLE else PatcherError(code, message, hint)
 
 
 def _last_line(log: Path) -> str:

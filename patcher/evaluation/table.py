@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from patcher.errors import one_line
@@ -11,9 +12,11 @@ Document = dict[str, Any]
 NONE = "-"
 
 
-def as_table(report: Document) -> str:
-    """A table of the devices, and a sentence for each comparison."""
-    return "\n".join([*_headline(report), "", *_columns([_HEAD, *_device_rows(report)]), "", *_comparisons(report)])
+def as_table(report: Document, folder: Path) -> str:
+    """A table of the devices, a sentence for each comparison, and where all of it lies."""
+    table = _columns([_HEAD, *_device_rows(report)])
+    where = f"  results and report: {one_line(str(folder))}"
+    return "\n".join([*_headline(report), "", *table, "", *_comparisons(report), where])
 
 
 _HEAD = ("", "scenarios/s (p10 - p90)", "tokens/s (p10 - p90)", "latency p50, p90", "peak memory", "exact match")
