@@ -123,7 +123,8 @@ def evaluate_command(
     from patcher.evaluation.session import evaluate
     from patcher.evaluation.table import as_table
 
-    show, lock = functools.partial(notify, output=output), LockTimeout(seconds=lock_timeout)
+    show = functools.partial(notify, output=output)
+    lock = LockTimeout(seconds=lock_timeout, notify=show)
     target, terminal = find_target(python), bool(sys.stderr and sys.stderr.isatty())
     patched = prepare_interpreter(target, os.environ, lock)
     progress = choose_progress(show, quiet=output.quiet, terminal=terminal)

@@ -12,14 +12,13 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from patcher.errors import PatcherError
-from patcher.storage.lock import LockTimeout
+from patcher.storage.lock import LockTimeout, wait_for_lock
 
 OPTIONS, RESULTS, LOG = "options.json", "results.jsonl", "evaluation.log"
 UNCOMPARED = ("tool", "patched")
@@ -32,33 +31,19 @@ Document = dict[str, Any]
 def open_results(folder: Path, *, resume: bool, timeout: LockTimeout) -> Iterator[int]:
     """A file descriptor that appends to the results, and holds their lock; whoever inherits it holds it too.
 
-    Raises PatcherError: `results-exist` where there are results and `resume` is not said; `results-in-use` where
-    another evaluation writes them, after waiting for it in vain.
+    Raises PatcherError: `results-exist` where there are results and `resume` is not said; `locked` where another
+    evaluation writes them, after waiting for it in vain.
     """
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder / RESULTS, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
     try:
-        _lock(descriptor, folder, timeout)
+        wait_for_lock(descriptor, folder, fcntl.LOCK_EX, timeout)
         if os.fstat(descriptor).st_size and not resume:
             hint = "Go on with it with --resume, or name another folder with --output."
             raise PatcherError("results-exist", f"{folder} holds the results of an evaluation.", hint)
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-def _lock(descriptor: int, folder: Path, timeout: LockTimeout) -> None:
-    end = time.monotonic() + timeout.seconds
-    while True:
-        try:
-            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= end:
-                cause = f"Another evaluation writes to {folder}."
-                raise PatcherError(
-                    "results-in-use", cause, "Wait until it has ended, or name another folder."
-                ) from None
-        time.sleep(0.05)
 
 
 def start_or_resume(folder: Path, descriptor: int, options: Document) -> int:
