@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -149,24 +150,21 @@ def test_rows_are_padded_on_the_side_of_the_model() -> None:
     assert (ids.tolist(), mask.tolist()) == ([[5, 6, 7], [8, 9, 9]], [[1, 1, 1], [1, 0, 0]])
 
 
-class _Tokenizer:
-    pad_token_id: int | None = None
-    eos_token_id: int | None = None
-
-
 @pytest.mark.parametrize(
-    ("pad", "eos", "ends", "chosen"),
-    [(7, 2, 2, (7, {2})), (None, 2, [3, 2], (2, {2, 3})), (None, None, [4, 3], (3, {3, 4})), (None, 2, None, (2, {2})),
-     (None, None, None, (0, set()))],
-)  # fmt: skip
-def test_what_stands_in_for_a_pad_token(pad: int | None, eos: int | None, ends: Any, chosen: Any) -> None:
-    class Model:
-        class generation_config:  # noqa: N801
-            eos_token_id = ends
-
-    tokenizer = _Tokenizer()
-    tokenizer.pad_token_id, tokenizer.eos_token_id = pad, eos
-    settings = models.choose_settings(Model, tokenizer, 5, None)
+    ("tokenizer", "model", "chosen"),
+    [
+        ((7, 2), (8, 2), (7, {2})),
+        ((None, 2), (8, [3, 2]), (8, {2, 3})),
+        ((None, 1), (None, [4, 3]), (3, {3, 4})),
+        ((None, 2), (None, None), (2, {2})),
+        ((None, None), (None, None), (0, set())),
+    ],
+)
+def test_what_stands_in_for_a_pad_token(tokenizer: Any, model: Any, chosen: Any) -> None:
+    """Pad and end token, of either, as they are chosen."""
+    config = SimpleNamespace(pad_token_id=model[0], eos_token_id=model[1])
+    named = SimpleNamespace(pad_token_id=tokenizer[0], eos_token_id=tokenizer[1])
+    settings = models.choose_settings(SimpleNamespace(generation_config=config), named, 5, None)
     assert (settings.pad, settings.ends) == chosen
 
 
