@@ -58,6 +58,13 @@ def patch_transformers() -> None:
 # --- What to generate from --------------------------------------------------------------------------------------------
 
 
+def positive(text: str) -> int:
+    """The value of an option that counts something."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return int(text)
+
+
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description="Generates text with a language model on MPS, on CUDA or on the CPU.")
@@ -69,8 +76,8 @@ def parse_arguments() -> argparse.Namespace:
     add("--chat", action="store_true", help="each prompt is a user's message to a chat model")
     add("--device", choices=["auto", "mps", "cuda", "cpu"], default="auto", help="default: the best that is here")
     add("--dtype", choices=["float32", "float16", "bfloat16"], help="default: float32, on CUDA the model's own")
-    add("--max-new-tokens", type=int, default=64, metavar="N", help="default: 64")
-    add("--batch-size", type=int, default=1, metavar="N", help="prompts at a time; default: 1")
+    add("--max-new-tokens", type=positive, default=64, metavar="N", help="default: 64")
+    add("--batch-size", type=positive, default=1, metavar="N", help="prompts at a time; default: 1")
     add("--seed", type=int, metavar="N", help="sample, with this seed; default: the most likely token each time")
     return parser.parse_args()
 
@@ -93,35 +100,39 @@ def choose_device(wanted: str) -> str:
     present = {"mps": torch.backends.mps.is_available(), "cuda": torch.cuda.is_available(), "cpu": True}
     if wanted != "auto" and not present[wanted]:
         others = ", ".join(name for name, here in present.items() if here)
-        stop(f"torch {torch.__version__} finds no {wanted} on this machine.", f"Here are: {others}.")
+        stop(f"torch {torch.__version__} finds no {wanted} on this machine.", f"This machine has: {others}.")
     return next(name for name in present if present[name]) if wanted == "auto" else wanted
 
 
 # --- The model --------------------------------------------------------------------------------------------------------
 
 
-def load(name: str, device: str, dtype: str | None) -> Tuple[Any, Any]:
-    """The tokenizer and the model, on the device and ready to generate.
-
-    On MPS in float32: bfloat16 needs macOS 14, and float16 overflows in some models. The CPU computes that best, too.
-    """
+def load(kind: str, name: str, **options: Any) -> Any:
+    """What a class of transformers, such as AutoTokenizer, makes of a folder or a name on the Hub."""
     import transformers
 
     if not Path(name).is_dir() and name.startswith((".", "/", "~")):
         stop(f"There is no folder {name}.", "Name the folder with the model's config.json, or a model of the Hub.")
+    try:
+        return getattr(transformers, kind).from_pretrained(name, **options)
+    except (MemoryError, RuntimeError):
+        raise
+    except Exception as error:  # transformers and what it uses raise many kinds
+        hint = "Check name, files and network; a gated model needs a login to the Hub, a new one a newer transformers."
+        stop(f"{name} cannot be loaded: {(str(error).strip() or repr(error)).splitlines()[0]}", hint)
+
+
+def load_model(name: str, device: str, dtype: str | None) -> Any:
+    """The model, on the device and ready to generate.
+
+    On MPS in float32: bfloat16 needs macOS 14, and float16 overflows in some models. The CPU is slow with both, too.
+    """
+    import transformers
+
     kind = dtype or ("auto" if device == "cuda" else "float32")
     release = tuple(map(int, transformers.__version__.split(".")[:2]))
-    options = {"dtype" if release >= (4, 56) else "torch_dtype": getattr(torch, kind, kind)}
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(name)
-        model = transformers.AutoModelForCausalLM.from_pretrained(name, **options)
-    except (ImportError, KeyError, OSError, ValueError) as error:
-        cause = str(error).strip().splitlines()[0]
-        stop(
-            f"{name} cannot be loaded: {cause}",
-            "Check the name and the files; a gated model needs `huggingface-cli login`.",
-        )
-    return tokenizer, model.to(device).eval()
+    option = "dtype" if release >= (4, 56) else "torch_dtype"
+    return load("AutoModelForCausalLM", name, **{option: getattr(torch, kind, kind)}).to(device).eval()
 
 
 def add_chat_template(tokenizer: Any, prompts: List[str]) -> List[str]:
@@ -135,8 +146,8 @@ def add_chat_template(tokenizer: Any, prompts: List[str]) -> List[str]:
         stop(f"The chat template cannot be used: {error}", "Install what it names: pip install jinja2")
 
 
-def choose_pad_token(tokenizer: Any, batch_size: int) -> int | None:
-    """The id of the token that fills up the shorter prompts of a batch: the end token, where the model has no other."""
+def set_padding(tokenizer: Any, batch_size: int) -> None:
+    """Lets the end token fill up the shorter prompts of a batch, where the model has no pad token."""
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.pad_token is None and batch_size > 1:
@@ -145,17 +156,13 @@ def choose_pad_token(tokenizer: Any, batch_size: int) -> int | None:
             "Use --batch-size 1.",
         )
     tokenizer.padding_side = "left"  # what is generated goes on at the right
-    pad_token: int | None = tokenizer.pad_token_id
-    return pad_token
 
 
 def generate(
     tokenizer: Any, model: Any, prompts: List[str], arguments: argparse.Namespace
 ) -> Iterator[Tuple[str, int]]:
     """For each prompt the text that goes on with it, and how many tokens that has."""
-    size, pad_token = arguments.batch_size, choose_pad_token(tokenizer, arguments.batch_size)
-    if arguments.chat:
-        prompts = add_chat_template(tokenizer, prompts)
+    size, pad_token = arguments.batch_size, tokenizer.pad_token_id
     for start in range(0, len(prompts), size):
         batch = tokenizer(
             prompts[start : start + size],
@@ -184,8 +191,11 @@ def run(arguments: argparse.Namespace) -> None:
     """Loads, generates, and tells how long both took."""
     prompts, device = read_prompts(arguments), choose_device(arguments.device)
     start = time.perf_counter()
-    tokenizer, model = load(arguments.model, device, arguments.dtype)
-    report(f"loaded on {device}, {model.dtype}, in {time.perf_counter() - start:.1f} s")
+    tokenizer = load("AutoTokenizer", arguments.model)
+    set_padding(tokenizer, arguments.batch_size)
+    prompts = add_chat_template(tokenizer, prompts) if arguments.chat else prompts
+    model = load_model(arguments.model, device, arguments.dtype)
+    report(f"loaded on {device} as {model.dtype} in {time.perf_counter() - start:.1f} s")
     if arguments.seed is not None:
         torch.manual_seed(arguments.seed)
     start, total = time.perf_counter(), 0
@@ -193,7 +203,13 @@ def run(arguments: argparse.Namespace) -> None:
         print(text, flush=True)
         total += tokens
     seconds = time.perf_counter() - start
-    report(f"{total} tokens in {seconds:.2f} s: {total / seconds:.1f} tokens/s, the first, slower ones included")
+    report(f"{total} tokens in {seconds:.2f} s: {total / seconds:.1f} tokens/s, with the slower start")
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether this is what CUDA, MPS or the CPU raise when memory runs out."""
+    words = ("out of memory", "not enough memory", "allocate memory")
+    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
 
 
 def main() -> None:
@@ -203,10 +219,10 @@ def main() -> None:
     try:
         run(arguments)
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and "memory" not in str(error):
+        if not is_out_of_memory(error):
             raise
         hint = "Use a smaller --batch-size or --max-new-tokens, --dtype float16, or a smaller model."
-        stop(f"The memory is not enough: {str(error).splitlines()[0]}" if str(error) else "Out of memory.", hint)
+        stop(f"The memory is not enough: {(str(error) or repr(error)).splitlines()[0]}", hint)
 
 
 if __name__ == "__main__":
