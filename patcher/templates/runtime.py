@@ -7,10 +7,11 @@ Lay this file beside your script, or anywhere on `sys.path`, and add one line, a
 It may stand before or after the imports of torch and transformers (4.38 or newer). From then on
 - `isin_mps_friendly`, which transformers uses to ask which tokens are in a list, is right for every input, in each
   module that has imported it by name and in those that will; releases without that function get it;
-- `torch.isin` on MPS goes through the same function;
+- where PyTorch has an MPS device, `torch.isin` goes through that function too, also where it was imported by name;
 - transformers 4.41 - 4.44 infer a missing attention mask for MPS, too.
-On other devices the results are those of before. What a module keeps in another place than a variable of its own (a
-list, a default of a parameter) is not reached, and processes that are started anew need the line again.
+On other devices the results are those of before. Not reached is what a module keeps elsewhere than in a variable of its
+own (in a list, as a default of a parameter), what other processes do (their programs need the line, too), and what
+TorchScript compiles: `torch.jit.script` refuses code that calls `torch.isin` where that is patched.
 
 PYTORCH_ENABLE_MPS_FALLBACK is set to 1, unless it is set, so that operators that MPS lacks run on the CPU. torch reads
 it when it is imported: only before that the line does this, too.
@@ -79,7 +80,8 @@ class PatchingFinder:
         return spec
 
 
-replace_everywhere(torch.isin, isin)
+if torch.backends.mps.is_available():  # elsewhere it is right
+    replace_everywhere(torch.isin, isin)
 sys.meta_path.insert(0, PatchingFinder())
 for name, patch in PATCHES.items():
     if name in sys.modules:
