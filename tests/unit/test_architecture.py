@@ -24,13 +24,18 @@ LAYERS = (
     {"snapshot"},
     {"recompute", "plan"},
     {"messages", "transaction"},
-    {"operations", "evidence"},
+    {"operations", "evidence", "template"},
     {"verify"},
     {"options", "output", "boundary", "cli", "__main__"},
 )
 PROBE = PACKAGE / "targets" / "probe.py"
 # These run inside the target's interpreter, which holds nothing of ours.
-GUESTS = [PROBE, *sorted((PACKAGE / "selftest").rglob("*.py")), *sorted((ROOT / "patches").glob("*/contract.py"))]
+FOLDERS = (PACKAGE / "selftest", PACKAGE / "templates")
+GUESTS = [
+    PROBE,
+    *(path for folder in FOLDERS for path in sorted(folder.rglob("*.py"))),
+    *sorted((ROOT / "patches").glob("*/contract.py")),
+]
 ENGINE = [path for path in sorted(PACKAGE.rglob("*.py")) if path not in GUESTS and path.name != "__init__.py"]
 INSIDE = [*ENGINE, *sorted(PACKAGE.rglob("__init__.py"))]
 
