@@ -13,10 +13,12 @@ import click
 
 from patcher import operations
 from patcher.boundary import Program, echo, notify
+from patcher.catalogue import load_catalogue
 from patcher.evaluation.options import EvaluateOptions
 from patcher.evaluation_options import evaluate_options, find_target
 from patcher.model import Effect, Result, State
 from patcher.options import (
+    NonEmptyPath,
     OutputOptions,
     Request,
     backup_option,
@@ -29,6 +31,7 @@ from patcher.options import (
 )
 from patcher.output import TextStyle, as_json, as_text, diffs, failures
 from patcher.storage.lock import LockTimeout
+from patcher.template import KINDS, render, write_new
 
 SEVERITY = (1, 3, 4, 0)
 """Exit codes, worst first: a failure outweighs a question left open, and that one a known need to patch."""
@@ -106,6 +109,27 @@ def revert_command(request: Request, **settings: Any) -> None:
     """Put back the original bytes; do nothing where none are due."""
     results = operations.revert(request.targets(), request.patches, lock=lock_timeout(request), **settings)
     report_results(request, results)
+
+
+@program.command("template")
+@click.argument("kind", type=click.Choice(KINDS), default=KINDS[0], required=False)
+@click.option("--output", type=NonEmptyPath(path_type=Path), metavar="FILE", help="Write this new file, instead.")
+@common_options
+@click.pass_obj
+def template_command(output_options: OutputOptions, kind: str, output: Path | None) -> None:
+    """Print a script to start from.
+
+    It depends on nothing of mps-patcher, and runs on Apple GPUs, on CUDA and on the CPU.
+
+    \b
+    script   loads a model and generates
+    runtime  mps_runtime_patch.py, for scripts that exist: they import it
+    """
+    text = render(kind, load_catalogue())
+    if output is not None:
+        write_new(text, output)
+        text = "" if output_options.quiet else f"Wrote {output}."
+    echo(text.removesuffix("\n"), output_options)
 
 
 @program.command("evaluate")

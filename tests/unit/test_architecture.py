@@ -24,16 +24,16 @@ LAYERS = (
     {"snapshot"},
     {"recompute", "plan"},
     {"messages", "transaction"},
-    {"operations", "evidence"},
+    {"operations", "evidence", "template"},
     {"verify", "evaluation"},
     {"options", "evaluation_options", "output", "boundary", "cli", "__main__"},
 )
 PROBE = PACKAGE / "targets" / "probe.py"
 # These run inside the target's interpreter, which holds nothing of ours.
-GUEST_FOLDERS = (PACKAGE / "selftest", PACKAGE / "evaluator")
+FOLDERS = (PACKAGE / "selftest", PACKAGE / "evaluator", PACKAGE / "templates")
 GUESTS = [
     PROBE,
-    *sorted(path for folder in GUEST_FOLDERS for path in folder.rglob("*.py")),
+    *(path for folder in FOLDERS for path in sorted(folder.rglob("*.py"))),
     *sorted((ROOT / "patches").glob("*/contract.py")),
 ]
 ENGINE = [path for path in sorted(PACKAGE.rglob("*.py")) if path not in GUESTS and path.name != "__init__.py"]
@@ -116,7 +116,7 @@ def test_no_name_is_defined_in_two_modules() -> None:
     defined = Counter(
         node.name
         for path in INSIDE
-        if path.parent not in GUEST_FOLDERS
+        if path.parent not in FOLDERS
         for node in ast.parse(path.read_bytes()).body
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_")
     )

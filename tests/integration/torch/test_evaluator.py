@@ -12,19 +12,19 @@ from typing import Any
 
 import pytest
 import torch
-from small_models import save_model
+from save_model import save
 
 from patcher.evaluator import agreement, devices, models, prompts, runner
 from patcher.evaluator.failures import Failure, explained
 
-SCENARIOS = [{"id": f"s{n}", "prompt": "Hello " + "abc" * n} for n in range(3)]
+SCENARIOS = [{"id": f"s{n}", "prompt": "w5 w6" + " w7 w8 w9" * n} for n in range(3)]
 Change = Callable[[Any], None]
 
 
 @pytest.fixture(scope="module", params=["Llama", "T5"])
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
-    save_model(folder, request.param)
+    save(str(folder), request.param)
     return folder
 
 
@@ -114,22 +114,24 @@ def test_a_batch_does_not_change_what_is_generated(evaluate: Callable[..., list[
 
 
 def test_two_tokens_as_good_as_equal_are_a_tie(evaluate: Callable[..., list[Any]]) -> None:
-    """Tokens 40 and 41 have one weight between them and win everywhere; on the device the other is better by 1e-6."""
+    """Tokens 40 and 41 have one weight between them and win everywhere; on the device one is better by a hair."""
 
     def twins(model: Any) -> None:
         head(model).zero_()
         head(model)[40:42] = 1e-3
         model.generation_config.suppress_tokens = [token for token in range(64) if token not in (40, 41)]
 
-    def nudge(model: Any) -> None:
-        head(model)[40] *= 1 - 1e-4
-        head(model)[41] *= 1 + 1e-4
+    def nudge(sign: int) -> Change:
+        def change(model: Any) -> None:
+            head(model)[41] *= 1 + sign * 1e-4
 
-    for row in evaluate(nudge, twins):
-        found = row["differences"]["mps"]
-        assert found["kind"] == "tie"
-        assert {found["reference"]["token"], found["other"]["token"]} == {40, 41}
-        assert found["reference"]["text"] != found["other"]["text"]
+        return change
+
+    rows = [row for sign in (1, -1) for row in evaluate(nudge(sign), twins)]
+    found = [row["differences"]["mps"] for row in rows if row["differences"]["mps"]]
+    assert len(found) >= 3  # the sign of the sum decides which nudge makes a difference
+    assert {one["kind"] for one in found} == {"tie"}
+    assert {(one["reference"]["text"], one["other"]["text"]) for one in found} == {("w40", "w41")}
 
 
 def test_with_sampling_nothing_is_judged(evaluate: Callable[..., list[Any]]) -> None:
