@@ -11,17 +11,20 @@ from typing import Any, NoReturn
 
 import click
 
-from patcher import operations
 from patcher.errors import PatcherError
 from patcher.model import Effect, Result, State
 from patcher.options import (
     OutputOptions,
+    ProgramCommand,
     Request,
     Usage,
     backup_option,
+    check_run_options,
     check_verify_options,
     common_options,
     macos_option,
+    program_words,
+    run_options,
     target_options,
     verify_options,
     write_options,
@@ -129,7 +132,7 @@ class Program(click.Group):
     ) -> click.Context:
         """Parses; how to speak is known before, as far as that is possible."""
         command = next((word for word in args if word in self.commands), None)
-        output = OutputOptions(command, json="--json" in args)
+        output = OutputOptions(command, json="--json" in args and command != "run")  # a program may have one of its own
         with exit_with_error(output):
             return super().make_context(info_name, args, parent, obj=output, **extra)
 
@@ -163,6 +166,8 @@ def program() -> None:
 @target_options
 def status_command(request: Request, check: bool, macos: str | None) -> None:
     """Say what state each patch is in, and what its defect does here."""
+    from patcher import operations  # `run` does without
+
     results = operations.status(request.targets(), request.patches, lock=lock_timeout(request), macos=macos)
     report_results(request, results, check=check)
 
@@ -174,6 +179,8 @@ def status_command(request: Request, check: bool, macos: str | None) -> None:
 @target_options
 def apply_command(request: Request, **settings: Any) -> None:
     """Apply the patches whose defect has an effect on the target."""
+    from patcher import operations
+
     settings |= {"named": request.named, "lock": lock_timeout(request)}
     results = operations.apply(request.targets(), request.patches, **settings)
     report_results(request, results)
@@ -200,13 +207,50 @@ def verify_command(
     report_results(request, results)
 
 
+@program.command("run", cls=ProgramCommand, options_metavar="[OPTIONS]")
+@run_options
+@target_options
+def run_command(request: Request, emulate: bool, torch: str | None, macos: str | None, unpatched: bool) -> NoReturn:
+    """Run a program in the target's interpreter with the patches in memory.
+
+    Not one byte of the installation changes. Write the program last: -- SCRIPT [ARGS]..., -m MODULE [ARGS]... or
+    -c CODE [ARGS]...
+    """
+    from patcher.run import Emulation, emulation_notice, prepare  # only this command needs it
+
+    words, target = program_words(), request.target()
+    check_run_options(request.output, emulate=emulate, torch=torch)
+    emulation = Emulation(torch=torch, macos=macos) if emulate else None
+    environ = prepare(
+        target, request.patches, named=request.named, lock=lock_timeout(request), macos=macos, unpatched=unpatched,
+        emulate=emulation, environ=os.environ,
+    )  # fmt: skip
+    if emulation:
+        notify(emulation_notice(target, emulation), request.output)
+    replace_process([str(target.python), *words], environ)
+
+
 @program.command("revert")
 @write_options
 @target_options
 def revert_command(request: Request, **settings: Any) -> None:
     """Put back the original bytes; do nothing where none are due."""
+    from patcher import operations
+
     results = operations.revert(request.targets(), request.patches, lock=lock_timeout(request), **settings)
     report_results(request, results)
+
+
+def replace_process(command: list[str], environ: dict[str, str]) -> NoReturn:
+    """Ends this process as that command, which has its streams, its signals and its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream:
+            stream.flush()
+    try:
+        os.execve(command[0], command, environ)  # noqa: S606 - no shell is wanted
+    except OSError as error:
+        message = f"{command[0]} cannot be started: {error.strerror}."
+        raise PatcherError("python-broken", message, "Name a working Python with --python.") from error
 
 
 def lock_timeout(request: Request) -> LockTimeout:

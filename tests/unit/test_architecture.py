@@ -19,18 +19,23 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "patcher"
 # From the bottom to the top: each layer imports from those before it, and from itself without a circle.
 LAYERS = (
-    {"errors", "model", "owner", "diff", "selftest"},
+    {"errors", "model", "owner", "diff", "selftest", "runtime"},
     {"catalogue", "edit", "storage", "targets"},
-    {"snapshot"},
+    {"snapshot", "prepared"},
     {"recompute", "plan"},
     {"messages", "transaction"},
     {"operations", "evidence"},
-    {"verify"},
+    {"verify", "run"},
     {"options", "output", "cli", "__main__"},
 )
 PROBE = PACKAGE / "targets" / "probe.py"
 # These run inside the target's interpreter, which holds nothing of ours.
-GUESTS = [PROBE, *sorted((PACKAGE / "selftest").rglob("*.py")), *sorted((ROOT / "patches").glob("*/contract.py"))]
+GUESTS = [
+    PROBE,
+    *sorted((PACKAGE / "selftest").rglob("*.py")),
+    *sorted((PACKAGE / "runtime").rglob("*.py")),
+    *sorted((ROOT / "patches").glob("*/contract.py")),
+]
 ENGINE = [path for path in sorted(PACKAGE.rglob("*.py")) if path not in GUESTS and path.name != "__init__.py"]
 INSIDE = [*ENGINE, *sorted(PACKAGE.rglob("__init__.py"))]
 
@@ -111,7 +116,7 @@ def test_no_name_is_defined_in_two_modules() -> None:
     defined = Counter(
         node.name
         for path in INSIDE
-        if path.parent.name != "selftest"
+        if path.parent.name not in ("runtime", "selftest")
         for node in ast.parse(path.read_bytes()).body
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_")
     )
