@@ -48,7 +48,7 @@ def prepare(
     effect, under `macos` or, emulated, under those rules. `unpatched` takes patches away, also those on disk.
     What is needed is written once into the user's cache, and found there while the target stays as it is.
 
-    Raises PatcherError: what `apply` would refuse; `other-user` for root in another user's environment;
+    Raises PatcherError: what `apply` would refuse; `not-permitted` for root in another user's environment;
     `no-cache`; CannotTell `no-interpreter`, `no-torch` or `no-rules`.
     """
     _require_runnable(target)
@@ -93,7 +93,7 @@ def _require_runnable(target: Target) -> None:
         raise CannotTell("no-interpreter", cause, "Name one with --python.")
     if as_user_of(target.site_packages, *python_parts(target.python)):
         cause = f"{target.site_packages} or its interpreter is another user's, who could run anything as root here."
-        raise PatcherError("other-user", cause, "Run the command as that user.")
+        raise PatcherError("not-permitted", cause, "Run the command as that user.")
 
 
 def _served_files(

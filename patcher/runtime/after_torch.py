@@ -34,7 +34,7 @@ def fixed_isin(original: Function, fixed: Function) -> Function:
         if isinstance(elements, torch.Tensor):
             result = fixed(elements, test_elements)
         else:  # a number is in the tensor if an element of the tensor equals it
-            hits = fixed(test_elements, elements).view(-1)
+            hits = fixed(test_elements, elements).reshape(-1)
             result = hits.any() if hits.numel() else torch.zeros((), dtype=torch.bool, device="mps")
         result = ~result if invert else result
         return result if out is None else _written(result, out)
