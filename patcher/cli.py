@@ -207,29 +207,6 @@ def verify_command(
     report_results(request, results)
 
 
-@program.command("run", cls=ProgramCommand, options_metavar="[OPTIONS]")
-@run_options
-@target_options
-def run_command(request: Request, emulate: bool, torch: str | None, macos: str | None, unpatched: bool) -> NoReturn:
-    """Run a program in the target's interpreter with the patches in memory.
-
-    Not one byte of the installation changes. Write the program last: -- SCRIPT [ARGS]..., -m MODULE [ARGS]... or
-    -c CODE [ARGS]...
-    """
-    from patcher.run import Emulation, emulation_notice, prepare  # only this command needs it
-
-    words, target = program_words(), request.target()
-    check_run_options(request.output, emulate=emulate, torch=torch)
-    emulation = Emulation(torch=torch, macos=macos) if emulate else None
-    environ = prepare(
-        target, request.patches, named=request.named, lock=lock_timeout(request), macos=macos, unpatched=unpatched,
-        emulate=emulation, environ=os.environ,
-    )  # fmt: skip
-    if emulation:
-        notify(emulation_notice(target, emulation), request.output)
-    replace_process([str(target.python), *words], environ)
-
-
 @program.command("revert")
 @write_options
 @target_options
@@ -239,6 +216,28 @@ def revert_command(request: Request, **settings: Any) -> None:
 
     results = operations.revert(request.targets(), request.patches, lock=lock_timeout(request), **settings)
     report_results(request, results)
+
+
+@program.command("run", cls=ProgramCommand)
+@run_options
+@target_options
+def run_command(request: Request, emulate: bool, torch: str | None, macos: str | None, unpatched: bool) -> NoReturn:
+    """Run a program in the target's interpreter with the patches in memory.
+
+    Not one byte of the installation changes. Instead of `-- SCRIPT` it may be -m MODULE or -c CODE, as with Python.
+    """
+    from patcher.run import Emulation, emulation_notice, prepare  # only this command needs it
+
+    words, target = program_words(), request.target()
+    check_run_options(emulate=emulate, torch=torch)
+    emulation = Emulation(torch=torch, macos=macos) if emulate else None
+    environ = prepare(
+        target, request.patches, named=request.named, lock=lock_timeout(request), macos=macos, unpatched=unpatched,
+        emulate=emulation, environ=os.environ,
+    )  # fmt: skip
+    if emulation:
+        notify(emulation_notice(target, emulation), request.output)
+    replace_process([str(target.python), *words], environ)
 
 
 def replace_process(command: list[str], environ: dict[str, str]) -> NoReturn:

@@ -219,7 +219,18 @@ def verify_options(function: Function) -> Function:
 
 
 class ProgramCommand(click.Command):
-    """A command that ends with a program: what follows `--`, or begins with -m or -c, is not for this command."""
+    """A command that ends with a program: what follows `--`, or begins with -m or -c, is not for this command.
+
+    All that it prints is the program's, so it has no --json.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params = [parameter for parameter in self.params if parameter.name != "json"]
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        """What the first line of the help says."""
+        return [*super().collect_usage_pieces(ctx), "-- SCRIPT [ARGS]..."]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parses what comes before the program. Raises click.UsageError where there is none."""
@@ -235,6 +246,13 @@ class ProgramCommand(click.Command):
 
 PROGRAM = "patcher.program"
 """Where the context of a ProgramCommand keeps the words of the program."""
+
+
+def check_run_options(*, emulate: bool, torch: str | None) -> None:
+    """Refuses options of run that mean nothing without another. Raises Usage."""
+    if torch and not emulate:
+        message = "--torch chooses the rules of an emulated device."
+        raise Usage("usage", message, "Add --emulate, or leave it out.")
 
 
 def program_words() -> tuple[str, ...]:
@@ -261,16 +279,6 @@ def run_options(function: Function) -> Function:
                           "that the torch supports]"),
         click.option("--unpatched", is_flag=True, help="Without the patches, to see the defect."),
     )  # fmt: skip
-
-
-def check_run_options(output: OutputOptions, *, emulate: bool, torch: str | None) -> None:
-    """Refuses options that `run` has no use for. Raises Usage."""
-    if output.json:
-        output.json = False
-        raise Usage("usage", "run prints nothing of its own, so there is no --json.", "Leave it out.")
-    if torch and not emulate:
-        message = "--torch chooses the rules of an emulated device."
-        raise Usage("usage", message, "Add --emulate, or leave it out.")
 
 
 def check_verify_options(*, static: bool, device: str | None, torch: str | None, macos: str | None) -> None:
