@@ -61,6 +61,11 @@ def _say_that_it_is_here() -> None:
     module.current_allocated_memory = module.driver_allocated_memory = lambda: 0
     module.recommended_max_memory = lambda: os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     module.device_count, module.is_available = lambda: 1, lambda: True
+    accelerator: Any = getattr(torch, "accelerator", None)  # since 2.6
+    if accelerator:
+        accelerator.is_available, accelerator.device_count = lambda: True, lambda: 1
+        accelerator.current_accelerator = lambda check_available=False: torch.device("mps")  # noqa: ARG005 - its name
+        accelerator.synchronize = lambda _device=None: None
 
 
 def _drop(_: Any) -> None:

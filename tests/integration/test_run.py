@@ -332,7 +332,7 @@ class TestRefusals:
         [
             ([], "There is no program"),
             (["--"], "There is no program"),
-            (["--json", "-c", "0"], "No such option: --json"),
+            (["--json", "-c", "0"], "--json"),
             (["--torch", "2.1", "-c", "0"], "--torch chooses the rules of an emulated device"),
             (["--", "-I", "-c", "0"], "With -I Python"),
             (["--", "-uE", "script.py"], "With -E Python"),
