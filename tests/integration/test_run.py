@@ -446,6 +446,43 @@ print(torch.__version__, *(bool((one.cpu() == expected).all()) for one in found)
 """
 
 
+WHOLE_PROCESS = """
+import io, pickle, torch
+
+def through_a_file(value, **options):
+    file = io.BytesIO()
+    torch.save(value, file)
+    file.seek(0)
+    return torch.load(file, **options)
+
+x = torch.arange(3.0, device="mps")
+assert torch.backends.mps.is_available() and torch.backends.mps.is_built() and torch.mps.device_count() == 1
+assert torch.backends.mps.is_macos_or_newer(12, 3) and not torch.backends.mps.is_macos_or_newer(13, 0)
+assert torch.accelerator.current_accelerator().type == "mps"
+assert (x.type(), x.type(torch.int32).dtype) == ("torch.mps.FloatTensor", torch.int32)
+assert torch.mps.synchronize() is torch.mps.empty_cache() is torch.mps.manual_seed(1) is None
+assert torch.mps.current_allocated_memory() == torch.mps.driver_allocated_memory() == 0
+assert torch.mps.recommended_max_memory() > 0
+draws = [torch.rand(2, device="mps", generator=torch.Generator("mps").manual_seed(7)).tolist() for _ in range(2)]
+assert draws[0] == draws[1]
+assert isinstance(torch.default_generator, torch.Generator) and torch.Generator("mps").device.type == "mps"
+assert not isinstance(x, torch.Generator) and torch.Generator().device.type == "cpu"
+torch.set_default_device("mps")
+assert torch.zeros(1).is_mps and torch.nn.Linear(1, 1).weight.is_mps and torch.zeros(1, device="cpu").is_cpu
+torch.set_default_device(None)
+with torch.device("mps"):
+    assert torch.tensor([1]).is_mps
+assert torch.zeros(1).is_cpu
+state = torch.nn.Linear(2, 1).to("mps").state_dict()
+assert through_a_file(state)["weight"].is_cpu and through_a_file(state, map_location="cpu")["bias"].is_cpu
+loaded = through_a_file({"a": [x, (x.cpu(), 1)], "b": None}, map_location="mps")
+assert loaded["a"][0].is_mps and loaded["a"][1][0].is_mps and loaded["a"][1][1] == 1 and loaded["b"] is None
+assert through_a_file(torch.nn.Linear(1, 1), map_location=torch.device("mps"), weights_only=False).weight.is_mps
+assert pickle.loads(pickle.dumps(x)).is_mps
+print("all")
+"""
+
+
 class TestRealTorch:
     """transformers 4.45.1 on the emulated device, whose rules are those of torch 2.1."""
 
@@ -463,6 +500,10 @@ class TestRealTorch:
         assert unpatched.returncode == 1
         patched = self.emulated(real, "-q", "--", script)
         assert (patched.returncode, patched.stdout) == (0, "2.1.0 True True\n"), patched.stderr
+
+    def test_what_programs_ask_of_torch(self, real: App) -> None:
+        done = self.emulated(real, "-q", "--", real.script(WHOLE_PROCESS))
+        assert (done.stdout, done.returncode) == ("all\n", 0), done.stderr
 
     def test_it_says_once_that_it_is_emulated(self, real: App) -> None:
         child = "import torch; torch.ones(1, device='mps')"
