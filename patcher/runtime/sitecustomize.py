@@ -55,7 +55,7 @@ def _found_by_others(finder: PatchedFinder, name: str, path: "Any", target: "Any
 
 def _with_sequel(spec: "Optional[ModuleSpec]") -> "Optional[ModuleSpec]":
     """The spec of torch, whose import ends with after_torch.py."""
-    if spec and spec.loader and spec.has_location:  # a folder of that name, without code, has none
+    if spec and spec.loader:
         loader: "Any" = spec.loader
         execute = loader.exec_module
 

@@ -442,7 +442,8 @@ thread = threading.Thread(target=lambda: found.append(model.generate(ids.to("mps
 thread.start()
 thread.join()
 found.append(model.generate(ids.to("mps"), **options))
-print(torch.__version__, *(bool((one.cpu() == expected).all()) for one in found))
+from transformers.utils import get_torch_version
+print(torch.__version__, get_torch_version(), *(bool((one.cpu() == expected).all()) for one in found))
 """
 
 
@@ -499,7 +500,7 @@ class TestRealTorch:
         assert unpatched.stderr.count("IndexError: tuple index out of range") == 2  # in a thread, and in the program
         assert unpatched.returncode == 1
         patched = self.emulated(real, "-q", "--", script)
-        assert (patched.returncode, patched.stdout) == (0, "2.1.0 True True\n"), patched.stderr
+        assert (patched.returncode, patched.stdout) == (0, "2.1.0 2.1.0 True True\n"), patched.stderr
 
     def test_what_programs_ask_of_torch(self, real: App) -> None:
         done = self.emulated(real, "-q", "--", real.script(WHOLE_PROCESS))
