@@ -11,20 +11,24 @@ from typing import Any, NoReturn
 
 import click
 
-from patcher import operations
 from patcher.boundary import Program, echo, notify
 from patcher.catalogue import load_catalogue
+from patcher.errors import PatcherError
 from patcher.evaluation.options import EvaluateOptions
 from patcher.evaluation_options import evaluate_options, find_target
 from patcher.model import Effect, Result, State
 from patcher.options import (
     NonEmptyPath,
     OutputOptions,
+    ProgramCommand,
     Request,
     backup_option,
+    check_run_options,
     check_verify_options,
     common_options,
     macos_option,
+    program_words,
+    run_options,
     target_options,
     verify_options,
     write_options,
@@ -65,6 +69,8 @@ def program() -> None:
 @target_options
 def status_command(request: Request, check: bool, macos: str | None) -> None:
     """Say what state each patch is in, and what its defect does here."""
+    from patcher import operations  # `run` does without
+
     results = operations.status(request.targets(), request.patches, lock=lock_timeout(request), macos=macos)
     report_results(request, results, check=check)
 
@@ -76,6 +82,8 @@ def status_command(request: Request, check: bool, macos: str | None) -> None:
 @target_options
 def apply_command(request: Request, **settings: Any) -> None:
     """Apply the patches whose defect has an effect on the target."""
+    from patcher import operations
+
     settings |= {"named": request.named, "lock": lock_timeout(request)}
     results = operations.apply(request.targets(), request.patches, **settings)
     report_results(request, results)
@@ -107,8 +115,44 @@ def verify_command(
 @target_options
 def revert_command(request: Request, **settings: Any) -> None:
     """Put back the original bytes; do nothing where none are due."""
+    from patcher import operations
+
     results = operations.revert(request.targets(), request.patches, lock=lock_timeout(request), **settings)
     report_results(request, results)
+
+
+@program.command("run", cls=ProgramCommand)
+@run_options
+@target_options
+def run_command(request: Request, emulate: bool, torch: str | None, macos: str | None, unpatched: bool) -> NoReturn:
+    """Run a program in the target's interpreter with the patches in memory.
+
+    Not one byte of the installation changes. Instead of `-- SCRIPT` it may be -m MODULE or -c CODE, as with Python.
+    """
+    from patcher.run import Emulation, emulation_notice, prepare  # only this command needs it
+
+    words, target = program_words(), request.target()
+    check_run_options(emulate=emulate, torch=torch)
+    emulation = Emulation(torch=torch, macos=macos) if emulate else None
+    environ = prepare(
+        target, request.patches, named=request.named, lock=lock_timeout(request), macos=macos, unpatched=unpatched,
+        emulate=emulation, environ=os.environ,
+    )  # fmt: skip
+    if emulation:
+        notify(emulation_notice(target, emulation), request.output)
+    replace_process([str(target.python), *words], environ)
+
+
+def replace_process(command: list[str], environ: dict[str, str]) -> NoReturn:
+    """Ends this process as that command, which has its streams, its signals and its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream:
+            stream.flush()
+    try:
+        os.execve(command[0], command, environ)  # noqa: S606 - no shell is wanted
+    except OSError as error:
+        message = f"{command[0]} cannot be started: {error.strerror}."
+        raise PatcherError("python-broken", message, "Name a working Python with --python.") from error
 
 
 @program.command("template")

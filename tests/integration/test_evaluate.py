@@ -272,6 +272,20 @@ def test_a_bad_line_is_told_before_anything_is_started(evaluation: Evaluation) -
     assert not evaluation.output.exists()
 
 
+@pytest.mark.seed
+def test_an_installation_with_the_defect_is_patched_in_memory(seed_python: Path, tmp_path: Path) -> None:
+    """Where generate() fails on MPS, under the rules of torch 2.1."""
+    model = tmp_path / "model"
+    subprocess.run([seed_python, SAVE, model], check=True, capture_output=True)
+    (source,) = seed_python.parent.parent.glob("lib/python*/site-packages/transformers/pytorch_utils.py")
+    before = source.read_bytes()
+    evaluation = Evaluation(seed_python, model, tmp_path)
+    evaluation.run("--batch-size", "7")
+    report = evaluation.report()
+    assert (report["patched"], report["agreement"]["mps"]["share"]) == ("in memory", 1)
+    assert source.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("words", "cause"),
     [

@@ -19,18 +19,19 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "patcher"
 # From the bottom to the top: each layer imports from those before it, and from itself without a circle.
 LAYERS = (
-    {"errors", "model", "owner", "diff", "selftest", "evaluator"},
+    {"errors", "model", "owner", "diff", "selftest", "evaluator", "runtime"},
     {"catalogue", "edit", "storage", "targets"},
-    {"snapshot"},
+    {"snapshot", "prepared"},
     {"recompute", "plan"},
     {"messages", "transaction"},
     {"operations", "evidence", "template"},
-    {"verify", "evaluation"},
+    {"verify", "run"},
+    {"evaluation"},
     {"options", "evaluation_options", "output", "boundary", "cli", "__main__"},
 )
 PROBE = PACKAGE / "targets" / "probe.py"
 # These run inside the target's interpreter, which holds nothing of ours.
-FOLDERS = (PACKAGE / "selftest", PACKAGE / "evaluator", PACKAGE / "templates")
+FOLDERS = (PACKAGE / "selftest", PACKAGE / "evaluator", PACKAGE / "runtime", PACKAGE / "templates")
 GUESTS = [
     PROBE,
     *(path for folder in FOLDERS for path in sorted(folder.rglob("*.py"))),
