@@ -22,6 +22,7 @@ GUESTS = sorted(
         *(ROOT / "patcher" / "evaluator").rglob("*.py"),
         *(ROOT / "patches").glob("*/contract.py"),
         *(ROOT / "patches").glob("*/replacement.py"),
+        *(ROOT / "patcher" / "runtime").glob("*.py"),
     ]
 )
 
