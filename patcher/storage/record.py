@@ -57,16 +57,25 @@ def _rows(record: bytes) -> list[str]:
 
 
 def _joined(lines: Iterable[str]) -> Iterator[str]:
+    """The lines of each row in one, as the reader of csv takes them, which is what installers read RECORD with."""
     held: list[str] = []
-    is_quoted = False
-    for line in lines:
-        held.append(line)
-        is_quoted ^= line.count('"') % 2 == 1
-        if not is_quoted:
+
+    def given() -> Iterator[str]:
+        for line in lines:
+            held.append(line)
+            yield line
+
+    reader = csv.reader(given())
+    while True:
+        try:
+            is_end = next(reader, None) is None
+        except csv.Error:  # a field that is too long for it
+            is_end = False
+        if held:
             yield "".join(held)
-            held = []
-    if held:
-        yield "".join(held)
+            held.clear()
+        if is_end:
+            return
 
 
 def _path_in(row: str) -> str:

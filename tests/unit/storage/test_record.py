@@ -79,8 +79,9 @@ def test_a_file_that_is_not_listed_stays_so(data: bytes) -> None:
     assert restore(after, None) == data
 
 
-def test_a_row_of_quotes_that_do_not_pair_is_known_by_its_first_field() -> None:
-    assert find(b'"a,b.py",x"y\rrest,"\n', "a,b.py") == '"a,b.py",x"y\rrest,"'
+def test_a_quote_within_a_field_opens_none() -> None:
+    assert find(b'"a,b.py",x"y\nrest,"\n', "a,b.py") == '"a,b.py",x"y'
+    assert find(b'x"y,,\na.py,,\n', "a.py") == "a.py,,"
 
 
 def test_a_quote_that_is_never_closed_takes_no_long_time() -> None:
