@@ -53,20 +53,14 @@ def prepare(
     """
     _require_runnable(target)
     device = emulated_rules(target, emulate) if emulate else None
-    if device:
-        judged_by = rules.show(device.torch)
-        target, macos = target._replace(torch=judged_by), rules.show(device.macos)
-    names = tuple(patch.name for patch in patches) if named else None
+    if device:  # the defect's effect is that under these rules
+        target, macos = target._replace(torch=rules.show(device.torch)), rules.show(device.macos)
     told = emulate.torch if emulate else None
+    names = tuple(patch.name for patch in patches) if named else None
     folder = prepared_folder(target, (names, macos, unpatched, device and tuple(device), told), environ)
     if not is_prepared(folder):
         served = _served_files(target, patches, named=named, lock=lock, macos=macos, unpatched=unpatched)
-        files = {f"files/{path}": data for path, data in served.items()}
-        files |= _runtime_files(target, unpatched=unpatched)
-        if device:
-            files |= {f"selftest/{name}": (SELFTEST / name).read_bytes() for name in EMULATING}
-            files["emulation"] = "\n".join((rules.show(device.torch), rules.show(device.macos), told or "")).encode()
-        write_prepared(folder, files)
+        write_prepared(folder, served | _runtime_files(target, unpatched=unpatched) | _emulation_files(device, told))
     return _environment(environ, folder / "site")
 
 
@@ -105,7 +99,7 @@ def _served_files(
     macos: str | None,
     unpatched: bool,
 ) -> dict[str, bytes]:
-    """The files that modules come from instead of the installed ones, by their paths in site-packages."""
+    """The files that modules come from instead of the installed ones."""
     from patcher.operations import make_plan, opened
     from patcher.plan import plan_revert
 
@@ -117,7 +111,7 @@ def _served_files(
             plan, refused = make_plan(snapshot, patches, named=named, macos=macos)
     for error in refused.values():
         raise error
-    return {str(path): desired.data for path, desired in plan.files.items()}
+    return {f"files/{path}": desired.data for path, desired in plan.files.items()}
 
 
 def _runtime_files(target: Target, *, unpatched: bool) -> dict[str, bytes]:
@@ -132,6 +126,15 @@ def _runtime_files(target: Target, *, unpatched: bool) -> dict[str, bytes]:
         (patch,) = (patch for patch in load_catalogue() if isinstance(patch, FunctionPatch))
         files["replacement.py"] = patch.replacement.encode()
     return files
+
+
+def _emulation_files(device: rules.Rules | None, told: str | None) -> dict[str, bytes]:
+    """The emulated device, and its rules: of which torch and macOS, and which torch programs are told that it is."""
+    if device is None:
+        return {}
+    files = {f"selftest/{name}": (SELFTEST / name).read_bytes() for name in EMULATING}
+    lines = (rules.show(device.torch), rules.show(device.macos), told or "")
+    return {**files, "emulation": "\n".join(lines).encode()}
 
 
 def _environment(environ: Mapping[str, str], site: Path) -> dict[str, str]:
