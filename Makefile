@@ -28,6 +28,7 @@ help:
 	@echo
 	@echo 'make compatibility       run every release anew and write docs/compatibility.md (RELEASES=... only these)'
 	@echo 'make demo        find, patch, prove and revert a real transformers 4.45.1 in a throwaway environment'
+	@echo 'make demo-evaluate  compare a real model on the CPU and an emulated MPS device, and write a report'
 	@echo 'make benchmark   how long the commands take'
 	@echo 'make lint        ruff and mypy'
 	@echo 'make coverage    run the tests of .venv and show the branches that they miss'
@@ -96,6 +97,10 @@ benchmark: $(READY)
 .PHONY: demo
 demo: $(READY)
 	@$(PY) scripts/demo.py
+
+.PHONY: demo-evaluate
+demo-evaluate: $(READY)
+	@$(PY) scripts/demo_evaluate.py $(ARGS)
 
 .PHONY: lint
 lint: $(READY)
