@@ -52,7 +52,7 @@ def start_or_resume(folder: Path, descriptor: int, options: Document) -> int:
     Raises PatcherError `other-evaluation` where the results are of another model, file, device, version or option.
     """
     if os.fstat(descriptor).st_size == 0:
-        _write_json(folder / OPTIONS, options)
+        write_json(folder / OPTIONS, options)
         return 0
     if different := _differences(read_options(folder), options):
         key, was, is_now = different[0]
@@ -124,7 +124,8 @@ def _shown(value: object) -> str:
     return "not set" if value is None else str(value)
 
 
-def _write_json(path: Path, document: Document) -> None:
+def write_json(path: Path, document: Document) -> None:
+    """Writes the document in one step: what is there is never half of it."""
     part = path.with_name(path.name + ".part")
     part.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
     part.replace(path)

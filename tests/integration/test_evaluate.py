@@ -79,6 +79,13 @@ class Evaluation:
             time.sleep(0.005)
 
 
+def child_of(pid: int) -> int:
+    """The one process that this one started."""
+    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    (child,) = (int(line.split()[0]) for line in listed.splitlines() if int(line.split()[1]) == pid)
+    return child
+
+
 @pytest.fixture(scope="module")
 def saved(torch_env: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """`saved("Llama")` is the folder of that model; `saved("Llama", "chat")` has a chat template too."""
@@ -150,8 +157,7 @@ def test_a_kill_loses_the_batch_in_hand_alone(
     words = ("--batch-size", "3")
     process = evaluation.start(*words)
     evaluation.wait_for(lines, process)
-    (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    os.kill(process.pid if who == "the tool" else int(child), signal.SIGKILL)
+    os.kill(process.pid if who == "the tool" else child_of(process.pid), signal.SIGKILL)
     _, err = process.communicate()
     assert lines <= evaluation.lines() < ROWS
     if who == "the evaluator":
