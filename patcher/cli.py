@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
 from patcher import operations
 from patcher.boundary import Program, echo, notify
+from patcher.evaluation.options import EvaluateOptions
+from patcher.evaluation_options import evaluate_options, find_target
 from patcher.model import Effect, Result, State
 from patcher.options import (
+    OutputOptions,
     Request,
     backup_option,
     check_verify_options,
@@ -101,6 +106,30 @@ def revert_command(request: Request, **settings: Any) -> None:
     """Put back the original bytes; do nothing where none are due."""
     results = operations.revert(request.targets(), request.patches, lock=lock_timeout(request), **settings)
     report_results(request, results)
+
+
+@program.command("evaluate")
+@evaluate_options
+@click.pass_obj
+def evaluate_command(
+    output: OutputOptions, evaluation: EvaluateOptions, python: Path | None, lock_timeout: int
+) -> None:
+    """Run a model on each device, and say whether its answers agree and how fast they are.
+
+    It runs in the target's own interpreter, patched in memory if the installation is not.
+    """
+    from patcher.evaluation.patched import prepare_interpreter  # only this command needs it
+    from patcher.evaluation.progress import choose_progress
+    from patcher.evaluation.session import evaluate
+    from patcher.evaluation.table import as_table
+
+    show, lock = functools.partial(notify, output=output), LockTimeout(seconds=lock_timeout)
+    target, terminal = find_target(python), bool(sys.stderr and sys.stderr.isatty())
+    patched = prepare_interpreter(target, os.environ, lock)
+    progress = choose_progress(show, quiet=output.quiet, terminal=terminal)
+    report = evaluate(target, evaluation, patched, lock=lock, progress=progress)
+    if not output.quiet:
+        echo(as_table(report, evaluation.output), output)
 
 
 def lock_timeout(request: Request) -> LockTimeout:

@@ -19,18 +19,23 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "patcher"
 # From the bottom to the top: each layer imports from those before it, and from itself without a circle.
 LAYERS = (
-    {"errors", "model", "owner", "diff", "selftest"},
+    {"errors", "model", "owner", "diff", "selftest", "evaluator"},
     {"catalogue", "edit", "storage", "targets"},
     {"snapshot"},
     {"recompute", "plan"},
     {"messages", "transaction"},
     {"operations", "evidence"},
-    {"verify"},
-    {"options", "output", "boundary", "cli", "__main__"},
+    {"verify", "evaluation"},
+    {"options", "evaluation_options", "output", "boundary", "cli", "__main__"},
 )
 PROBE = PACKAGE / "targets" / "probe.py"
 # These run inside the target's interpreter, which holds nothing of ours.
-GUESTS = [PROBE, *sorted((PACKAGE / "selftest").rglob("*.py")), *sorted((ROOT / "patches").glob("*/contract.py"))]
+GUEST_FOLDERS = (PACKAGE / "selftest", PACKAGE / "evaluator")
+GUESTS = [
+    PROBE,
+    *sorted(path for folder in GUEST_FOLDERS for path in folder.rglob("*.py")),
+    *sorted((ROOT / "patches").glob("*/contract.py")),
+]
 ENGINE = [path for path in sorted(PACKAGE.rglob("*.py")) if path not in GUESTS and path.name != "__init__.py"]
 INSIDE = [*ENGINE, *sorted(PACKAGE.rglob("__init__.py"))]
 
@@ -111,7 +116,7 @@ def test_no_name_is_defined_in_two_modules() -> None:
     defined = Counter(
         node.name
         for path in INSIDE
-        if path.parent.name != "selftest"
+        if path.parent not in GUEST_FOLDERS
         for node in ast.parse(path.read_bytes()).body
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_")
     )

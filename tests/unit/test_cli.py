@@ -91,7 +91,9 @@ def site(unpacked: Callable[..., Path]) -> Path:
 
 
 class TestParsing:
-    @pytest.mark.parametrize("arguments", [["-h"], ["--help"], *([command, "-h"] for command in COMMANDS)])
+    @pytest.mark.parametrize(
+        "arguments", [["-h"], ["--help"], *([command, "-h"] for command in (*COMMANDS, "evaluate"))]
+    )
     def test_help(self, arguments: list[str]) -> None:
         result = run(*arguments)
         assert (result.exit_code, result.stderr) == (0, "")
@@ -100,7 +102,10 @@ class TestParsing:
     def test_help_tells_the_commands_and_the_exit_codes(self) -> None:
         told = run("-h").stdout
         assert "Exit codes:\n" in told
-        assert [line.split()[0] for line in told.partition("Commands:\n")[2].splitlines()[:4]] == list(COMMANDS)
+        assert [line.split()[0] for line in told.partition("Commands:\n")[2].splitlines()[:5]] == [
+            *COMMANDS,
+            "evaluate",
+        ]
 
     @pytest.mark.parametrize("command", COMMANDS)
     def test_help_tells_every_option_of_the_contract(self, command: str) -> None:
@@ -176,7 +181,7 @@ class TestParsing:
         assert told["error"]["code"] == ("unknown-patch" if "no_such_patch" in arguments else "usage")
 
     def test_the_commands_are_those_of_the_contract(self) -> None:
-        assert list(cli.program.commands) == list(COMMANDS)
+        assert list(cli.program.commands) == [*COMMANDS, "evaluate"]
 
     def test_naming_a_patch_twice_is_naming_it_once(self, site: Path) -> None:
         result = run("status", PATCH, PATCH, "--json", "--site-packages", site)

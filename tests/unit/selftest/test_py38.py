@@ -19,6 +19,7 @@ GUESTS = sorted(
     [
         ROOT / "patcher" / "targets" / "probe.py",
         *SELFTEST.parent.rglob("*.py"),
+        *(ROOT / "patcher" / "evaluator").rglob("*.py"),
         *(ROOT / "patches").glob("*/contract.py"),
         *(ROOT / "patches").glob("*/replacement.py"),
     ]

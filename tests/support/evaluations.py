@@ -1,0 +1,71 @@
+"""Options and results of an evaluation, as the evaluator writes them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+CPU = {"name": "cpu", "kind": "cpu", "label": "Some CPU"}
+CUDA = {"name": "cuda", "kind": "cuda", "label": "Some GPU"}
+EMULATED = {"name": "mps", "kind": "emulated-mps", "label": "emulated MPS device, with the rules of torch 2.6"}
+
+
+def options(rows: int, **changes: Any) -> dict[str, Any]:
+    """The document of options.json."""
+    return {
+        "schema": 1,
+        "tool": "0.1.0",
+        "model": "/models/small",
+        "scenarios": {"path": "/data/scenarios.jsonl", "sha256": "a" * 64, "rows": rows},
+        "devices": [CPU, CUDA],
+        "max_new_tokens": 8,
+        "batch_size": 2,
+        "dtype": "float32",
+        "warmup": 1,
+        "repeat": 1,
+        "seed": None,
+        "versions": {"python": "3.11.9", "torch": "2.13.0", "transformers": "4.45.1", "platform": "Linux"},
+        "patched": "in memory",
+        **changes,
+    }
+
+
+def output(tokens: int, *seconds: float, exact: bool | None = None) -> dict[str, Any]:
+    """What a device made of a scenario."""
+    return {"tokens": [5] * tokens, "text": "x" * tokens, "seconds": list(seconds), "exact": exact}
+
+
+def difference(kind: str, position: int) -> dict[str, Any]:
+    """A first difference."""
+    sides = {side: {"token": 5, "text": "x", "logits": [1.5, 1.0]} for side in ("reference", "other")}
+    return {"position": position, "kind": kind, **sides}
+
+
+def row(index: int, batch: int, outputs: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """A line of results.jsonl."""
+    _, *others = outputs
+    return {
+        "index": index,
+        "id": f"s{index}",
+        "prompt": "Hello",
+        "expected": None,
+        "batch": batch,
+        "prompt_tokens": 5,
+        "outputs": outputs,
+        "differences": dict.fromkeys(others),
+        "peak_memory": dict.fromkeys(outputs, 1000 + index),
+        **changes,
+    }
+
+
+def simple_rows(count: int, batch_size: int = 2) -> list[dict[str, Any]]:
+    """Results of the CPU and CUDA, which agree."""
+    outputs = {"cpu": output(4, 2.0), "cuda": output(4, 0.5)}
+    return [row(index, index // batch_size, outputs) for index in range(count)]
+
+
+def write_rows(folder: Path, rows: list[dict[str, Any]]) -> None:
+    """Writes results.jsonl."""
+    folder.mkdir(exist_ok=True)
+    (folder / "results.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
