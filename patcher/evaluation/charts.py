@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Document = dict[str, Any]
-WIDTH = 5.0
+WIDTH = 4.4
 """In inches of 72 units: so on a phone of 360 pixels a text of 12 units has about 11 pixels."""
 TEXT, FAINT = "#010101", "#010102"
 DEVICES, KINDS = ("#020201", "#020202", "#020203"), ("#030301", "#030302", "#030303")
@@ -76,6 +76,7 @@ def _rate_chart(rates: dict[str, Document], what: str, colors: dict[str, str]) -
             axes.annotate(f"{rate['median']:.3g}", (right, place), (6, 0), textcoords="offset points", va="center")
         axes.margins(x=0.15)
         axes.set_xlim(left=0)
+        axes.locator_params(axis="x", nbins=5)
         axes.set_xlabel(f"{what} per second")
         _name_rows(axes, list(rates))
 
@@ -103,8 +104,6 @@ def _latency_chart(percentiles: dict[str, tuple[float, ...]], colors: dict[str, 
 
 
 def _agreement_chart(judged: dict[str, Document], first: str) -> Chart:
-    from matplotlib.ticker import MaxNLocator
-
     def draw(axes: Axes) -> None:
         for place, found in enumerate(judged.values()):
             left = 0
@@ -114,7 +113,7 @@ def _agreement_chart(judged: dict[str, Document], first: str) -> Chart:
                 left += number
         axes.set_xlabel("scenarios")
         axes.margins(x=0)
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.locator_params(axis="x", nbins=5, integer=True)
         _name_rows(axes, list(judged))
         axes.figure.legend(loc="outside upper left", ncols=3)
 

@@ -65,7 +65,7 @@ def _item(sentence: str) -> str:
 
 def escape(text: str) -> str:
     """The text without meaning to Markdown and HTML; pipes are left to the table."""
-    return re.sub(r"([\\`*_{}\[\]()<>#~&!@$:])", r"\\\1", text)
+    return re.sub(r"([\\`*_\[\]<>#~&$])", r"\\\1", text)
 
 
 def code(text: str) -> str:

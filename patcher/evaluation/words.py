@@ -186,7 +186,10 @@ def conditions(report: Document) -> Iterator[tuple[str, str]]:
     yield "model", one_line(report["model"])
     yield "scenarios", f"{done_of_all(report)}, of {one_line(report['scenarios']['path'])}"
     yield "settings", settings(report)
-    yield "timed", f"each batch {report['repeat']} times, after {counted(report['warmup'], 'scenario')} to warm up"
+    yield (
+        "timed",
+        f"each batch {counted(report['repeat'], 'time')}, after {counted(report['warmup'], 'scenario')} to warm up",
+    )
     for device in report["devices"]:
         yield str(device["name"]), one_line(device["label"])
     for name, version in report["versions"].items():

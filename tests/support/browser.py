@@ -1,6 +1,6 @@
 """Headless Chromium, without a driver: what a script in a page found is read from the DOM that Chromium dumps.
 
-    python tests/support/browser.py    whether a page can be opened here: installs what is missing, and opens one
+python tests/support/browser.py    whether a page can be opened here: installs what is missing, and opens one
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 OPTIONS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--enable-logging=stderr", "--virtual-time-budget=2000",
-    "--window-size=1400,1000",
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update", "--enable-logging=stderr",
+    "--virtual-time-budget=2000", "--window-size=1400,1000",
 )  # fmt: skip
 SCHEMES = {"dark": 0, "light": 1}
 """What Chromium calls a preferred color scheme."""
 # A window of Chromium is at least 500 pixels wide; a frame is as narrow as it is told to be.
 FRAME = """<!doctype html><meta name="color-scheme" content="light dark"><title>frame</title>
-<script>addEventListener("message", (event) => { document.documentElement.dataset.found = event.data; });</script>
+<script>addEventListener("message", event => document.documentElement.dataset.found = event.data);</script>
 <iframe src="{page}" style="border: 0; width: {width}px; height: 900px"></iframe>
 """
 PROBE = "<script>addEventListener('load', () => parent.postMessage(JSON.stringify(({probe})()), '*'));</script></body>"
