@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from patcher.evaluation.summary import quantile
-from patcher.evaluation.words import device_name
+from patcher.evaluation.words import END, NONE, device_name, quoted, visible
 
 Document = dict[str, Any]
 SHOWN = 100
@@ -35,6 +35,10 @@ class Side(NamedTuple):
     other: float | None
     """The score of the other device's token on this device."""
 
+    def marked(self) -> str:
+        """What is shown as the first differing token: never empty."""
+        return visible(self.token or self.name or END).replace("\n", "↵\n")
+
 
 class Differing(NamedTuple):
     """A scenario of which two devices made different tokens."""
@@ -53,6 +57,11 @@ class Differing(NamedTuple):
         """By device, the scores of the first side's token and of the other's, in that order on both."""
         one, two = self.sides
         return (one.device, one.own, one.other), (two.device, two.other, two.own)
+
+    def table(self) -> list[tuple[str, ...]]:
+        """The scores by which each device chose, and how close they are, as cells; the first row has the tokens."""
+        heads = [f"\u2068{quoted(side.name)}\u2069 ({side.device})" for side in self.sides]  # either direction
+        return [("score on", *heads, "distance"), *(_score_row(*scores) for scores in self.scores())]
 
 
 class Details(NamedTuple):
@@ -87,6 +96,11 @@ def read_details(report: Document, rows: Iterable[Document]) -> Details:
 def _percentiles(samples: array[float]) -> tuple[float, ...]:
     ordered = sorted(samples)
     return tuple(quantile(ordered, share / 100) for share in range(101))
+
+
+def _score_row(device: str, one: float | None, other: float | None) -> tuple[str, ...]:
+    distance = NONE if one is None or other is None else f"{abs(one - other):.2g}"
+    return (device, *(NONE if score is None else f"{score:.4f}" for score in (one, other)), distance)
 
 
 def _differing(row: Document, name: str, names: dict[str, str]) -> Differing:

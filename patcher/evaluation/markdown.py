@@ -46,10 +46,10 @@ def _differing(differing: Differing) -> Iterator[str]:
     if differing.expected is not None:
         yield from ("Expected:", "", *fence(words.visible(differing.expected)), "")
     for side in differing.sides:
-        text = f"{words.visible(side.before)}⟦{words.marked(side)}⟧{words.visible(side.after)}"
+        text = f"{words.visible(side.before)}⟦{side.marked()}⟧{words.visible(side.after)}"
         yield from (f"{side.device}:", "", *fence(text), "")
     yield from (f"Token {differing.position + 1:,} is the first that differs.", "")
-    (corner, *tokens, distance), *rows = words.scores_table(differing)
+    (corner, *tokens, distance), *rows = differing.table()
     yield from (*_table([(corner, *map(escape, tokens), distance), *rows]), "")
 
 

@@ -76,7 +76,7 @@ def _differing(differing: Differing) -> Iterator[str]:
     for side in differing.sides:
         yield from _block(side.device, _marked(side))
     yield from ("</div>", f"<p>Token {differing.position + 1:,} is the first that differs.</p>")
-    yield from (*_table(words.scores_table(differing), "Scores"), "</article>")
+    yield from (*_table(differing.table(), "Scores"), "</article>")
 
 
 def _block(label: str, content: str) -> Iterator[str]:
@@ -84,7 +84,7 @@ def _block(label: str, content: str) -> Iterator[str]:
 
 
 def _marked(side: Side) -> str:
-    return f"{_text(side.before)}<mark>{escape(words.marked(side))}</mark>{_text(side.after)}"
+    return f"{_text(side.before)}<mark>{escape(side.marked())}</mark>{_text(side.after)}"
 
 
 def _text(text: str) -> str:

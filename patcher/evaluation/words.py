@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from patcher.errors import one_line
 
-if TYPE_CHECKING:
-    from patcher.evaluation.details import Differing, Side
-
 Document = dict[str, Any]
-NONE = "-"
+NONE, END = "-", "(end)"
 HEAD = ("scenarios/s (p10 - p90)", "tokens/s (p10 - p90)", "latency p50, p90", "peak memory", "exact match")
 """What `device_cells` are."""
 EMULATED = "The MPS device was emulated, with the CPU's kernels: how fast MPS is cannot be told here."
@@ -156,29 +153,13 @@ def differences_told(report: Document, differences: int, shown: int) -> str:
 
 
 def quoted(text: str) -> str:
-    """A token's text with its spaces and line breaks visible; `(end)` for none."""
-    return one_line(json.dumps(text, ensure_ascii=False)) if text else "(end)"
+    """A token's text with its spaces and line breaks visible; END for none."""
+    return one_line(json.dumps(text, ensure_ascii=False)) if text else END
 
 
 def visible(text: str) -> str:
     """The text, with control characters other than tab and line break as their pictures."""
     return text.translate({code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"} | {127: 0x2421})
-
-
-def marked(side: Side) -> str:
-    """What is shown as the first differing token of a side."""
-    return visible(side.token or side.name or "(end)").replace("\n", "↵\n")
-
-
-def scores_table(differing: Differing) -> list[tuple[str, ...]]:
-    """The scores by which each device chose, and how close they are; the first row has the tokens."""
-    heads = [f"\u2068{quoted(side.name)}\u2069 ({side.device})" for side in differing.sides]  # either direction
-    return [("score on", *heads, "distance"), *(_score_row(*scores) for scores in differing.scores())]
-
-
-def _score_row(device: str, one: float | None, other: float | None) -> tuple[str, ...]:
-    distance = NONE if one is None or other is None else f"{abs(one - other):.2g}"
-    return (device, *(NONE if score is None else f"{score:.4f}" for score in (one, other)), distance)
 
 
 def conditions(report: Document) -> Iterator[tuple[str, str]]:

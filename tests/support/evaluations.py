@@ -63,7 +63,7 @@ HOSTILE = (
 def hostile_rows() -> list[dict[str, Any]]:
     """A fault and a tie whose texts are all HOSTILE, and four scenarios that agree."""
     texts, tokens = (HOSTILE + "<i>", HOSTILE + "``"), ("<i>", "``")
-    ours = {"id": HOSTILE, "prompt": HOSTILE, "expected": HOSTILE, "tokens": tokens}
+    ours: dict[str, Any] = {"id": HOSTILE, "prompt": HOSTILE, "expected": HOSTILE, "tokens": tokens}
     return [differing(0, "tie", *texts, **ours), differing(1, "fault", *texts, **ours), *simple_rows(6)[2:]]
 
 
