@@ -147,7 +147,7 @@ def _svg(name: str, height: float, draw: Callable[[Axes], None]) -> str:
         matplotlib.rcParams.update(STYLE)
         figure, written = Figure(figsize=(WIDTH, height), layout="constrained"), io.StringIO()
         draw(figure.add_subplot())
-        figure.savefig(written, format="svg", transparent=True, metadata={"Date": None})
+        figure.savefig(written, format="svg", transparent=True)
     svg = written.getvalue()
     svg = re.sub(r"<metadata>.*?</metadata>|<defs>\s*<style.*?</defs>|<!--.*?-->", "", svg, flags=re.DOTALL)
     svg = re.sub(r' xmlns(:xlink)?="[^"]*"| font-family: [^;"]*;', "", svg[svg.index("<svg") :])

@@ -56,6 +56,7 @@ PROBE = """() => {
     }),
     sides: [...document.querySelectorAll(".sides")].map((one) => new Set([...one.children]
       .map((side) => side.getBoundingClientRect().top)).size),
+    unwrapped: [...document.querySelectorAll("pre")].filter((text) => text.scrollWidth > text.clientWidth).length,
     loaded: performance.getEntriesByType("resource").map((entry) => entry.name),
   };
 }"""
@@ -72,6 +73,7 @@ def hostile(folder: Path) -> Path:
     rows = hostile_rows()
     rows[0]["prompt"] += "\n" + "x" * 1500
     rows[1]["id"] = "y" * 300
+    rows[1]["differences"]["cuda"]["reference"]["text"] = "w" * 300
     return write_folder(folder, rows, rows=8, model="/models/" + "z" * 200)
 
 
@@ -99,6 +101,7 @@ def test_the_report_is_readable(make: Any, scheme: str, width: int, tmp_path: Pa
     assert found["width"] == width
     assert found["scrolls"] <= width
     assert found["beyond"] == []
+    assert found["unwrapped"] == 0
     assert found["background"] == (DARK if scheme == "dark" else LIGHT)
     assert found["texts"] > 40
     assert found["faint"] == []
