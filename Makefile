@@ -111,9 +111,9 @@ demo: $(READY)
 lint: $(READY)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	$(PY) -m mypy patcher scripts benchmarks tests --exclude '^(patcher/(selftest|evaluator)|tests/integration/torch)/'
+	$(PY) -m mypy patcher scripts benchmarks tests --exclude '^(patcher/(runtime|selftest|evaluator)|tests/integration/torch)/'
 	@torch=$$($(PY) tests/support/torch_env.py current) && set -x && \
-	$(PY) -m mypy --python-executable "$$torch" --cache-dir .mypy_cache/torch patcher/selftest patcher/evaluator patches $(wildcard tests/integration/torch/*.py)
+	$(PY) -m mypy --python-executable "$$torch" --cache-dir .mypy_cache/torch patcher/runtime patcher/selftest patcher/evaluator patches $(wildcard tests/integration/torch/*.py)
 
 .PHONY: coverage
 coverage: $(READY)

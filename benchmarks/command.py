@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -64,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             with ZipFile(wheel(release)) as archive:
                 archive.extractall(site)
             timed += commands(python, site, release)
+            timed += run_commands(python, folder, release)
         timed += verify_commands(python, folder) if asked.verify else []
         show(timed, measure(timed, asked.runs), python)
 
@@ -98,6 +100,32 @@ def commands(python: Path, site: Path, release: str) -> list[Timed]:
         first,
         Timed(name=f"apply again, {release}", command=tool("apply", *both), base=status, bound=1.3),
         Timed(name=f"revert, {release}", command=tool("revert"), base=status, bound=1.3),
+    ]
+
+
+def run_commands(python: Path, folder: Path, release: str) -> list[Timed]:
+    """The rows of run, with a program that does nothing, on an environment of its own."""
+    prefix = folder / f"{release}-run"
+    subprocess.run([python, "-m", "venv", "--without-pip", prefix], check=True)
+    (site,) = prefix.glob("lib/python*/site-packages")
+    with ZipFile(wheel(release)) as archive:
+        archive.extractall(site)
+    is_old, target = release == RELEASES[0], prefix / "bin" / "python"
+    patches = ("isin_mps_friendly", *(() if is_old else ("direct_isin",)))
+    tool = ["env", f"MPS_PATCHER_CACHE={folder / 'cache'}", python.with_name("mps-patcher")]
+    words = [*tool, "run", "--python", target, *patches, "-c", "pass"]
+    first = Timed(
+        name=f"first run, {release}",
+        command=words,
+        base="import click, libcst",
+        bound=3 if is_old else 6,
+        prepare=lambda: shutil.rmtree(folder / "cache", ignore_errors=True),
+    )
+    plain = f"python -c pass, {release}"
+    return [
+        Timed(name=plain, command=[target, "-c", "pass"]),
+        first,
+        Timed(name=f"run again, {release}", command=words, base="import click", bound=3.5),
     ]
 
 

@@ -102,7 +102,7 @@ class Program(click.Group):
     ) -> click.Context:
         """Parses; how to speak is known before, as far as that is possible."""
         command = next((word for word in args if word in self.commands), None)
-        output = OutputOptions(command, json="--json" in args)
+        output = OutputOptions(command, json="--json" in args and command != "run")  # a program may have one
         with exit_with_error(output):
             return super().make_context(info_name, args, parent, obj=output, **extra)
 

@@ -22,11 +22,15 @@ def load_catalogue() -> tuple[Patch, ...]:
 
     Raises ValueError or KeyError where the catalogue is wrong in itself: it is part of the tool.
     """
-    packed = Path(__file__).parent / "patches"  # in a wheel; a checkout has the catalogue beside the package
-    folder = packed if packed.is_dir() else packed.parent.parent / "patches"
-    patches = {patch.name: patch for patch in map(load_patch, sorted(folder.glob("*/patch.toml")))}
+    patches = {patch.name: patch for patch in map(load_patch, sorted(catalogue_folder().glob("*/patch.toml")))}
     order = TopologicalSorter({name: patch.requires for name, patch in patches.items()}).static_order()
     return tuple(patches[name] for name in order)
+
+
+def catalogue_folder() -> Path:
+    """Where the patches lie: in the package, as a wheel has it, or beside it in a checkout."""
+    packed = Path(__file__).parent / "patches"
+    return packed if packed.is_dir() else packed.parent.parent / "patches"
 
 
 def load_patch(file: Path) -> Patch:

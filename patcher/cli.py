@@ -11,24 +11,31 @@ from typing import Any, NoReturn
 
 import click
 
-from patcher import operations
 from patcher.boundary import Program, echo, notify
+from patcher.catalogue import load_catalogue
+from patcher.errors import PatcherError
 from patcher.evaluation.options import EvaluateOptions
 from patcher.evaluation_options import evaluate_options, find_target
 from patcher.model import Effect, Result, State
 from patcher.options import (
+    NonEmptyPath,
     OutputOptions,
+    ProgramCommand,
     Request,
     backup_option,
+    check_run_options,
     check_verify_options,
     common_options,
     macos_option,
+    program_words,
+    run_options,
     target_options,
     verify_options,
     write_options,
 )
 from patcher.output import TextStyle, as_json, as_text, diffs, failures
 from patcher.storage.lock import LockTimeout
+from patcher.template import KINDS, render, write_new
 
 SEVERITY = (1, 3, 4, 0)
 """Exit codes, worst first: a failure outweighs a question left open, and that one a known need to patch."""
@@ -62,6 +69,8 @@ def program() -> None:
 @target_options
 def status_command(request: Request, check: bool, macos: str | None) -> None:
     """Say what state each patch is in, and what its defect does here."""
+    from patcher import operations  # `run` does without
+
     results = operations.status(request.targets(), request.patches, lock=lock_timeout(request), macos=macos)
     report_results(request, results, check=check)
 
@@ -73,6 +82,8 @@ def status_command(request: Request, check: bool, macos: str | None) -> None:
 @target_options
 def apply_command(request: Request, **settings: Any) -> None:
     """Apply the patches whose defect has an effect on the target."""
+    from patcher import operations
+
     settings |= {"named": request.named, "lock": lock_timeout(request)}
     results = operations.apply(request.targets(), request.patches, **settings)
     report_results(request, results)
@@ -104,8 +115,65 @@ def verify_command(
 @target_options
 def revert_command(request: Request, **settings: Any) -> None:
     """Put back the original bytes; do nothing where none are due."""
+    from patcher import operations
+
     results = operations.revert(request.targets(), request.patches, lock=lock_timeout(request), **settings)
     report_results(request, results)
+
+
+@program.command("run", cls=ProgramCommand)
+@run_options
+@target_options
+def run_command(request: Request, emulate: bool, torch: str | None, macos: str | None, unpatched: bool) -> NoReturn:
+    """Run a program in the target's interpreter with the patches in memory.
+
+    Not one byte of the installation changes. Instead of `-- SCRIPT` it may be -m MODULE or -c CODE, as with Python.
+    """
+    from patcher.run import Emulation, emulation_notice, prepare  # only this command needs it
+
+    words, target = program_words(), request.target()
+    check_run_options(emulate=emulate, torch=torch)
+    emulation = Emulation(torch=torch, macos=macos) if emulate else None
+    environ = prepare(
+        target, request.patches, named=request.named, lock=lock_timeout(request), macos=macos, unpatched=unpatched,
+        emulate=emulation, environ=os.environ,
+    )  # fmt: skip
+    if emulation:
+        notify(emulation_notice(target, emulation), request.output)
+    replace_process([str(target.python), *words], environ)
+
+
+def replace_process(command: list[str], environ: dict[str, str]) -> NoReturn:
+    """Ends this process as that command, which has its streams, its signals and its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream:
+            stream.flush()
+    try:
+        os.execve(command[0], command, environ)  # noqa: S606 - no shell is wanted
+    except OSError as error:
+        message = f"{command[0]} cannot be started: {error.strerror}."
+        raise PatcherError("python-broken", message, "Name a working Python with --python.") from error
+
+
+@program.command("template")
+@click.argument("kind", type=click.Choice(KINDS), default=KINDS[0], required=False)
+@click.option("--output", type=NonEmptyPath(path_type=Path), metavar="FILE", help="Write this new file, instead.")
+@common_options
+@click.pass_obj
+def template_command(output_options: OutputOptions, kind: str, output: Path | None) -> None:
+    """Print a script to start from.
+
+    It depends on nothing of mps-patcher, and runs on Apple GPUs, on CUDA and on the CPU.
+
+    \b
+    script   loads a model and generates
+    runtime  mps_runtime_patch.py, for scripts that exist: they import it
+    """
+    text = render(kind, load_catalogue())
+    if output is not None:
+        write_new(text, output)
+        text = "" if output_options.quiet else f"Wrote {output}."
+    echo(text.removesuffix("\n"), output_options)
 
 
 @program.command("evaluate")
@@ -124,7 +192,8 @@ def evaluate_command(
     from patcher.evaluation.session import evaluate
     from patcher.evaluation.table import as_table
 
-    show, lock = functools.partial(notify, output=output), LockTimeout(seconds=lock_timeout)
+    show = functools.partial(notify, output=output)
+    lock = LockTimeout(seconds=lock_timeout, notify=show)
     target, terminal = find_target(python), bool(sys.stderr and sys.stderr.isatty())
     patched = prepare_interpreter(target, os.environ, lock)
     progress = choose_progress(show, quiet=output.quiet, terminal=terminal)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -55,13 +55,11 @@ def apply(
     """
 
     def work(snapshot: Snapshot) -> list[Result]:
-        names = [patch.name for patch in patches if named or _impact(snapshot, patch, macos).effect is not Effect.NONE]
-        plan = plan_apply(snapshot, names, force=force, backup=backup)
+        plan, refused = make_plan(snapshot, patches, named=named, force=force, backup=backup, macos=macos)
         error = _carry_out(plan, dry_run=dry_run)
         results = []
         for patch in snapshot.catalogue:
-            refused = patch.name in plan.refused and patch.name in closure(snapshot, names)
-            if not (patch in patches or refused or _is_changed(plan, patch)):
+            if not (patch in patches or patch.name in refused or _is_changed(plan, patch)):
                 continue
             result = _result(plan, patch, macos, error, dry_run=dry_run, diff=diff)
             if result.error is None:
@@ -71,6 +69,22 @@ def apply(
         return results
 
     return _each(targets, patches, work, exclusive=not dry_run, lock=lock)
+
+
+def make_plan(
+    snapshot: Snapshot,
+    patches: Sequence[Patch],
+    *,
+    named: bool,
+    force: bool = False,
+    backup: bool = True,
+    macos: str | None = None,
+) -> tuple[Plan, Mapping[str, PatcherError]]:
+    """The plan of `apply`, and why of the patches that it is to apply some are refused, by name."""
+    names = [patch.name for patch in patches if named or _impact(snapshot, patch, macos).effect is not Effect.NONE]
+    plan = plan_apply(snapshot, names, force=force, backup=backup)
+    wanted = closure(snapshot, names)
+    return plan, {name: error for name, error in plan.refused.items() if name in wanted}
 
 
 def revert(
@@ -117,7 +131,7 @@ def _each(
             results.append(Result(target=target, patch=None, state=None, error=target.error))
             continue
         try:
-            with _opened(target, exclusive=exclusive, lock=lock) as snapshot:
+            with opened(target, exclusive=exclusive, lock=lock) as snapshot:
                 results += work(snapshot)
         except PatcherError as error:
             results += [Result(target=target, patch=patch.name, state=None, error=error) for patch in patches]
@@ -125,7 +139,7 @@ def _each(
 
 
 @contextmanager
-def _opened(target: Target, *, exclusive: bool, lock: LockTimeout) -> Iterator[Snapshot]:
+def opened(target: Target, *, exclusive: bool, lock: LockTimeout) -> Iterator[Snapshot]:
     """What the target holds, under its lock, as its owner."""
     catalogue = load_catalogue()
     with (

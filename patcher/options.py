@@ -59,6 +59,15 @@ class Request(NamedTuple):
         """Whether the user named the targets."""
         return self.options != TargetOptions()
 
+    def target(self) -> Target:
+        """The one target of a command that takes no more. Raises Usage for several, and why it is none."""
+        found = self.targets()
+        if len(found) > 1:
+            raise Usage("usage", f"{len(found)} targets are named, and this command takes one.", "Name one of them.")
+        if isinstance(found[0], NotFound):
+            raise found[0].error
+        return found[0]
+
     def targets(self) -> tuple[Target | NotFound, ...]:
         """What the target options or the environment mean."""
         return find_targets(self.options, os.environ, current_folder())
@@ -206,6 +215,69 @@ def verify_options(function: Function) -> Function:
                      help="Emulate the rules of this macOS. [default: the oldest that the torch supports]"),
         click.option("--timeout", type=click.IntRange(1, 86400), metavar="S", default=600,
                      help="Seconds until the self-test of a target is given up. [default: 600]"),
+    )  # fmt: skip
+
+
+class ProgramCommand(click.Command):
+    """A command that ends with a program: what follows `--`, or begins with -m or -c, is not for this command.
+
+    All that it prints is the program's, so it has no --json.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params = [parameter for parameter in self.params if parameter.name != "json"]
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        """What the first line of the help says."""
+        return [*super().collect_usage_pieces(ctx), "-- SCRIPT [ARGS]..."]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parses what comes before the program. Raises click.UsageError where there is none."""
+        starts = (number for number, word in enumerate(args) if word == "--" or word.startswith(("-m", "-c")))
+        start = next(starts, len(args))
+        program = args[start + 1 :] if args[start : start + 1] == ["--"] else args[start:]
+        ctx.meta[PROGRAM] = tuple(program)
+        rest = super().parse_args(ctx, args[:start])
+        if not program:
+            raise click.UsageError("There is no program: write `-- SCRIPT`, `-m MODULE` or `-c CODE` last.", ctx)
+        return rest
+
+
+PROGRAM = "patcher.program"
+"""Where the context of a ProgramCommand keeps the words of the program."""
+
+
+def check_run_options(*, emulate: bool, torch: str | None) -> None:
+    """Refuses options of run that mean nothing without another. Raises Usage."""
+    if torch and not emulate:
+        message = "--torch chooses the rules of an emulated device."
+        raise Usage("usage", message, "Add --emulate, or leave it out.")
+
+
+def program_words() -> tuple[str, ...]:
+    """The program, as Python's own command line takes it. Raises Usage for options that leave the patches out."""
+    program: tuple[str, ...] = click.get_current_context().meta[PROGRAM]
+    for word in program:
+        if not word.startswith("-") or word.startswith(("-m", "-c", "-X", "-W", "--")) or word == "-":
+            break
+        if isolating := set(word) & set("IES"):
+            hint = "Leave it out: the patches come by PYTHONPATH and site."
+            raise Usage("usage", f"With -{min(isolating)} Python takes nothing from its environment.", hint)
+    return program
+
+
+def run_options(function: Function) -> Function:
+    """The options of run."""
+    return _together(
+        function,
+        click.option("--emulate", is_flag=True, help="Device `mps` is an emulated one, as verify has it."),
+        click.option("--torch", metavar="X.Y", callback=_release("2.1", least=2, most=2),
+                     help="Emulate the rules of this torch. [default: the installed one]"),
+        click.option("--macos", metavar="N", callback=_release("14", least=1, most=3),
+                     help="Judge for this macOS, or emulate its rules. [default: this machine's, or the oldest "
+                          "that the torch supports]"),
+        click.option("--unpatched", is_flag=True, help="Without the patches, to see the defect."),
     )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 from zipfile import ZipFile
 
+
 def main() -> None:
     """Converts, and says what was written."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

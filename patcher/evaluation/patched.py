@@ -8,6 +8,7 @@ from typing import NamedTuple
 from patcher import operations
 from patcher.catalogue import load_catalogue
 from patcher.model import Effect, Result, State, Target
+from patcher.run import prepare
 from patcher.storage.lock import LockTimeout
 
 
@@ -21,13 +22,18 @@ class Patched(NamedTuple):
 
 
 def prepare_interpreter(target: Target, environ: Mapping[str, str], lock: LockTimeout) -> Patched:
-    """The patches whose defect has an effect here are applied in memory, unless they are on disk."""
-    results = operations.status((target,), load_catalogue(), lock=lock)
+    """The patches whose defect has an effect here are applied in memory, unless they are on disk.
+
+    Raises PatcherError: what `apply` would refuse, and as `prepare` does.
+    """
+    catalogue = load_catalogue()
+    environ = prepare(target, catalogue, named=False, lock=lock, environ=environ)
+    results = operations.status((target,), catalogue, lock=lock)
     needed = [result for result in results if _is_needed(result)]
     how = "not needed" if not needed else "in memory"
     if needed and all(result.state is State.PATCHED for result in needed):
         how = "installed"
-    return Patched(how, {"PYTORCH_ENABLE_MPS_FALLBACK": "1", **environ})
+    return Patched(how, environ)
 
 
 def _is_needed(result: Result) -> bool:

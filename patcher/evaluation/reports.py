@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from patcher.evaluation.charts import draw_charts
 from patcher.evaluation.details import read_details
 from patcher.evaluation.markdown import as_markdown
 from patcher.evaluation.page import as_page
-from patcher.evaluation.results import Document, read_options, read_rows
+from patcher.evaluation.results import Document, read_options, read_rows, write_json, write_text
 from patcher.evaluation.summary import summarize
 
 REPORT, MARKDOWN, PAGE = "report.json", "report.md", "report.html"
@@ -21,17 +20,11 @@ def write_reports(folder: Path) -> Document:
     The results are read twice, line by line. Without matplotlib there is no report.html.
     """
     report = summarize(read_options(folder), read_rows(folder))
-    _write(folder / REPORT, json.dumps(report, indent=2) + "\n")
+    write_json(folder / REPORT, report)
     details = read_details(report, read_rows(folder))
-    _write(folder / MARKDOWN, as_markdown(report, details))
+    write_text(folder / MARKDOWN, as_markdown(report, details))
     try:
-        _write(folder / PAGE, as_page(report, details, draw_charts(report, details)))
+        write_text(folder / PAGE, as_page(report, details, draw_charts(report, details)))
     except ImportError:
         (folder / PAGE).unlink(missing_ok=True)  # of fewer results, when matplotlib was here
     return report
-
-
-def _write(path: Path, text: str) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, "utf-8")
-    part.replace(path)

@@ -12,14 +12,13 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from patcher.errors import PatcherError
-from patcher.storage.lock import LockTimeout
+from patcher.storage.lock import LockTimeout, wait_for_lock
 
 OPTIONS, RESULTS, LOG = "options.json", "results.jsonl", "evaluation.log"
 UNCOMPARED = ("tool", "patched")
@@ -32,13 +31,13 @@ Document = dict[str, Any]
 def open_results(folder: Path, *, resume: bool, timeout: LockTimeout) -> Iterator[int]:
     """A file descriptor that appends to the results, and holds their lock; whoever inherits it holds it too.
 
-    Raises PatcherError: `results-exist` where there are results and `resume` is not said; `results-in-use` where
-    another evaluation writes them, after waiting for it in vain.
+    Raises PatcherError: `results-exist` where there are results and `resume` is not said; `locked` where another
+    evaluation writes them, after waiting for it in vain.
     """
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder / RESULTS, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
     try:
-        _lock(descriptor, folder, timeout)
+        wait_for_lock(descriptor, folder, fcntl.LOCK_EX, timeout)
         if os.fstat(descriptor).st_size and not resume:
             hint = "Go on with it with --resume, or name another folder with --output."
             raise PatcherError("results-exist", f"{folder} holds the results of an evaluation.", hint)
@@ -47,27 +46,13 @@ def open_results(folder: Path, *, resume: bool, timeout: LockTimeout) -> Iterato
         os.close(descriptor)
 
 
-def _lock(descriptor: int, folder: Path, timeout: LockTimeout) -> None:
-    end = time.monotonic() + timeout.seconds
-    while True:
-        try:
-            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= end:
-                cause = f"Another evaluation writes to {folder}."
-                raise PatcherError(
-                    "results-in-use", cause, "Wait until it has ended, or name another folder."
-                ) from None
-        time.sleep(0.05)
-
-
 def start_or_resume(folder: Path, descriptor: int, options: Document) -> int:
     """How many scenarios are done, once all that is not whole is cut off; `options` are kept where there are none yet.
 
     Raises PatcherError `other-evaluation` where the results are of another model, file, device, version or option.
     """
     if os.fstat(descriptor).st_size == 0:
-        _write_json(folder / OPTIONS, options)
+        write_json(folder / OPTIONS, options)
         return 0
     if different := _differences(read_options(folder), options):
         key, was, is_now = different[0]
@@ -139,7 +124,13 @@ def _shown(value: object) -> str:
     return "not set" if value is None else str(value)
 
 
-def _write_json(path: Path, document: Document) -> None:
+def write_json(path: Path, document: Document) -> None:
+    """Writes the document in one step: what is there is never half of it."""
+    write_text(path, json.dumps(document, indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes the text in one step."""
     part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+    part.write_text(text, "utf-8")
     part.replace(path)

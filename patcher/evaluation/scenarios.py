@@ -66,7 +66,7 @@ def _no_scenarios(cause: str) -> PatcherError:
 
 def _check_line(line: bytes) -> dict[str, Any]:
     try:
-        scenario = json.loads(line.decode("utf-8").rstrip())
+        scenario = json.loads(line.decode("utf-8").rstrip("\r\n"))
     except UnicodeDecodeError as error:
         raise _Wrong(f"byte {error.start + 1} is not UTF-8, as JSON is") from None
     except json.JSONDecodeError as error:

@@ -60,7 +60,6 @@ def evaluate(
 
     Raises PatcherError, as docs/evaluation.md lists; Stopped after Ctrl-C or SIGTERM.
     """
-    _check_target(target)
     options = options._replace(model=find_model(options.model))
     scenarios = check_scenarios(options.scenarios)
     try:
@@ -71,14 +70,6 @@ def evaluate(
         raise Stopped("interrupted", cause, "The same command with --resume goes on.") from None
     finally:
         progress.stop()
-
-
-def _check_target(target: Target) -> None:
-    if target.python is None:
-        cause = f"No interpreter here runs the transformers in {target.site_packages}."
-        raise CannotTell("no-interpreter", cause, "Name one with --python.")
-    if target.torch is None:
-        raise CannotTell("no-torch", f"{target.site_packages} holds no torch.", HINTS["no-torch"])
 
 
 def find_model(name: str) -> str:

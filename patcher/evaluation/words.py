@@ -121,9 +121,9 @@ def _agreement(found: Document | None, name: str, first: str) -> Iterator[str]:
     same = found["of"] - found["ties"] - found["faults"]
     yield f"{name}: the tokens of {first} in {same:,} of {found['of']:,} scenarios"
     if found["ties"]:
-        yield f"  {found['ties']:,} differ from a tie on: two tokens were as good as equal there"
+        yield f"  ties: {found['ties']:,}, where two tokens were as good as equal"
     if found["faults"]:
-        yield f"  FAULTS: {found['faults']:,} differ where one device clearly preferred its token, so one is wrong"
+        yield f"  FAULTS: {found['faults']:,}, where one device clearly preferred its token, so one of them is wrong"
 
 
 def device_table(report: Document) -> list[tuple[str, ...]]:

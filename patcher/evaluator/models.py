@@ -70,14 +70,19 @@ def load_model(name: str, config: Any, dtype: str, device: Device) -> Any:
 
 
 def choose_settings(model: Any, tokenizer: Any, max_new_tokens: int, seed: Optional[int]) -> Settings:
-    """The pad token is the tokenizer's, or else an end token, or 0: it is masked, and nothing follows an end token."""
+    """The end tokens are the model's, or else the tokenizer's. Where there is no pad token, an end token is it, or 0:
+    it is masked, and nothing follows an end token."""
     ends = model.generation_config.eos_token_id
     ends = tokenizer.eos_token_id if ends is None else ends
     ends = set() if ends is None else set(ends if isinstance(ends, (list, tuple)) else [ends])
-    pad = tokenizer.pad_token_id
-    if pad is None:
-        pad = tokenizer.eos_token_id
+    pad = pad_token(model, tokenizer)
     return Settings(max_new_tokens, min(ends, default=0) if pad is None else pad, ends, seed)
+
+
+def pad_token(model: Any, tokenizer: Any) -> Optional[int]:
+    """The pad token of the tokenizer or else of the model; None if neither has one."""
+    pad: Optional[int] = tokenizer.pad_token_id
+    return model.generation_config.pad_token_id if pad is None else pad
 
 
 def generate(loaded: Loaded, inputs: Dict[str, torch.Tensor], number: int, **more: Any) -> Any:

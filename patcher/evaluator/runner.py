@@ -56,7 +56,7 @@ def _prepare(request: Request, devices: List[Device], tell: Callable[..., None])
         model = models.load_model(request["model"], config, request["dtype"], device)
         settings = models.choose_settings(model, tokenizer, request["max_new_tokens"], request["seed"])
         loaded.append(Loaded(device, model, settings))
-    if tokenizer.pad_token_id is None and request["batch_size"] > 1:
+    if models.pad_token(loaded[0].model, tokenizer) is None and request["batch_size"] > 1:
         tell("note", text="The model has no pad token; token %d, masked, stands in for it." % loaded[0].settings.pad)
     return tokenizer, loaded
 

@@ -51,7 +51,7 @@ def _device(request: Dict[str, Any], report: Dict[str, Any]) -> Any:
         device = module.choose(request["device"], request["torch"], request["macos"])
     except module.Unavailable as error:
         return _without_device(report, "no-device", str(error))
-    except module.NoRules as error:
+    except module.mps_rules.NoRules as error:
         return _without_device(report, "no-rules", str(error))
     if request["torch"] and device.rules:
         refusal = module.pretend(request["torch"])

@@ -18,10 +18,6 @@ class Unavailable(Exception):
     """The asked-for device is not here."""
 
 
-class NoRules(Exception):
-    """There are no rules of that torch on that macOS."""
-
-
 class Device(NamedTuple):
     """What the checks run on. `rules` is None for the real one."""
 
@@ -56,7 +52,7 @@ def choose(kind: str, torch_version: Optional[str], macos: Optional[str]) -> Dev
 
     Raises:
         Unavailable: the real device was asked for and is not here.
-        NoRules: that torch is newer than all that is known, or does not run on that macOS.
+        NoRules: that torch is unknown, or does not run on that macOS.
     """
     torch.set_num_threads(1)  # the models are too small to share out, and the machine may be busy
     real = torch.backends.mps.is_available()
@@ -64,21 +60,23 @@ def choose(kind: str, torch_version: Optional[str], macos: Optional[str]) -> Dev
         raise Unavailable("PyTorch %s has no MPS device on this machine" % torch.__version__)
     if real and kind != "emulated" and not (torch_version or macos):
         return Device("mps", torch.__version__, platform.mac_ver()[0], None)
-    release = mps_rules.parse_version(torch_version or torch.__version__)
-    oldest = mps_rules.oldest_macos(release)
-    system = mps_rules.parse_version(macos) if macos else oldest
-    if torch_version and release > max(mps_rules.NEWEST_TORCH, mps_rules.parse_version(torch.__version__)):
-        raise NoRules("No rules are known of a torch %s" % torch_version)
-    if system < oldest:
-        needed = (mps_rules.show(release), mps_rules.show(oldest))
-        raise NoRules("torch %s needs macOS %s or newer" % needed)
-    return Device("emulated-mps", mps_rules.show(release), mps_rules.show(system), mps_rules.Rules(release, system))
+    rules = mps_rules.choose_rules(torch_version, macos, torch.__version__)
+    return Device("emulated-mps", mps_rules.show(rules.torch), mps_rules.show(rules.macos), rules)
 
 
 def pretend(version: str) -> Optional[str]:
     """Make transformers believe in torch of this version, such as '2.1'. Why it cannot, in words; None if it can."""
-    if mps_rules.parse_version(version) < min(mps_rules.OLDEST_MACOS):
-        return "The rules of torch %s are not known, those of 2.0 and later are" % version
+    installed = torch.__version__
+    pretend_version(version)
+    try:
+        utils = importlib.import_module("transformers.utils")
+    except Exception as error:  # it reached for what only a newer torch has
+        return "With torch %s transformers cannot be told that it is %s (%s)" % (installed, version, error)
+    return None if utils.is_torch_available() else "This transformers does not run with torch %s" % version
+
+
+def pretend_version(version: str) -> None:
+    """Make whoever asks for torch's version from now on get this one, such as '2.1'."""
     full = version if version.count(".") > 1 else version + ".0"
     metadata: Any = importlib.metadata
     real_version = metadata.version
@@ -86,11 +84,5 @@ def pretend(version: str) -> Optional[str]:
     def pretended(name: str) -> Any:
         return full if name == "torch" else real_version(name)
 
-    installed = torch.__version__
     metadata.version = pretended
     torch.__version__ = torch.torch_version.TorchVersion(full)
-    try:
-        utils = importlib.import_module("transformers.utils")
-    except Exception as error:  # it reached for what only a newer torch has
-        return "With torch %s transformers cannot be told that it is %s (%s)" % (installed, version, error)
-    return None if utils.is_torch_available() else "This transformers does not run with torch %s" % version

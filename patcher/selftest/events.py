@@ -40,16 +40,22 @@ class EmulatedEvent:
         return True
 
 
-@contextlib.contextmanager
-def emulated_events() -> Iterator[None]:
-    """Within: `torch.Event` makes events for device "mps" too, where this torch has events at all."""
+def install_events() -> None:
+    """From now on `torch.Event` makes events for device "mps" too, where this torch has events at all."""
     module: Any = torch
     real = getattr(module, "Event", None)
-    if real is None or real is EmulatedEvent:
-        yield
-        return
-    EmulatedEvent.real, module.Event = real, EmulatedEvent
+    if real is not None and real is not EmulatedEvent:
+        EmulatedEvent.real, module.Event = real, EmulatedEvent
+
+
+@contextlib.contextmanager
+def emulated_events() -> Iterator[None]:
+    """Within: as after `install_events`."""
+    module: Any = torch
+    before = getattr(module, "Event", None)
+    install_events()
     try:
         yield
     finally:
-        module.Event = real
+        if before is not None:
+            module.Event = before

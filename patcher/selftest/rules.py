@@ -26,6 +26,12 @@ NOT_IMPLEMENTED = {
     "running natively on MPS.",
 }
 
+FALLBACK = (
+    # [S] MPSFallback.mm of torch 2.0 - 2.13, once in a process, with PYTORCH_ENABLE_MPS_FALLBACK=1
+    "The operator '{op}' is not currently supported on the MPS backend and will fall back to run on the CPU. "
+    "This may have performance implications."
+)
+
 NEWEST_TORCH: Version = (2, 13)  # the newest release that the evidence was gathered for
 
 MISSING_BEFORE: Dict[str, Version] = {
@@ -49,6 +55,10 @@ FLOAT64 = (
 )
 
 OTHER_DTYPE = "Expected elements.dtype() == test_elements.dtype() to be true, but got false."  # [B] torch 2.4 - 2.7
+
+
+class NoRules(Exception):
+    """That torch is older or newer than all that is known, or does not run on that macOS."""
 
 
 class Refusal(NamedTuple):
@@ -111,6 +121,20 @@ class Rules(NamedTuple):
                 RuntimeError, "MPS of torch <= 2.4 aborts the process here: any(dim) of %d dimensions" % ndim
             )
         return None
+
+
+def choose_rules(torch: Optional[str], macos: Optional[str], installed: str) -> Rules:
+    """The rules of a torch, else the installed one, on a macOS, else the oldest that it runs on. Raises NoRules."""
+    release = parse_version(torch or installed)
+    if torch and release < min(OLDEST_MACOS):
+        raise NoRules("The rules of torch %s are not known, those of 2.0 and later are" % torch)
+    oldest = oldest_macos(release)
+    system = parse_version(macos) if macos else oldest
+    if torch and release > max(NEWEST_TORCH, parse_version(installed)):
+        raise NoRules("No rules are known of a torch %s" % torch)
+    if system < oldest:
+        raise NoRules("torch %s needs macOS %s or newer" % (show(release), show(oldest)))
+    return Rules(release, system)
 
 
 def oldest_macos(torch: Version) -> Version:

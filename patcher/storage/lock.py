@@ -38,7 +38,7 @@ def locked(folder: Path, *, exclusive: bool, timeout: LockTimeout) -> Iterator[N
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         with explained(folder):
-            _wait_for(fd, folder, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH, timeout)
+            wait_for_lock(fd, folder, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH, timeout)
             if not os.path.samestat(folder.stat(), os.fstat(fd)):
                 raise target_changed(folder)
         yield
@@ -46,19 +46,20 @@ def locked(folder: Path, *, exclusive: bool, timeout: LockTimeout) -> Iterator[N
         os.close(fd)
 
 
-def _wait_for(fd: int, folder: Path, kind: int, timeout: LockTimeout) -> None:
+def wait_for_lock(fd: int, path: Path, kind: int, timeout: LockTimeout) -> None:
+    """Takes the lock of an open file or folder, as `flock` has its kinds. Raises as `locked` does."""
     end, notify = time.monotonic() + timeout.seconds, timeout.notify
-    while not _try_lock(fd, folder, kind):
+    while not _try_lock(fd, path, kind):
         if time.monotonic() >= end:
-            cause = f"{folder} is in use by another mps-patcher."
+            cause = f"{path} is in use by another mps-patcher."
             raise PatcherError("locked", cause, "Wait until it has ended, then run the command again.")
         if notify:
-            notify(f"Waiting for another mps-patcher to finish with {folder}, for at most {timeout.seconds:g} s.")
+            notify(f"Waiting for another mps-patcher to finish with {path}, for at most {timeout.seconds:g} s.")
             notify = None
         time.sleep(_POLL)
 
 
-def _try_lock(fd: int, folder: Path, kind: int) -> bool:
+def _try_lock(fd: int, path: Path, kind: int) -> bool:
     """Whether the lock is ours now; also where there are no locks, if it is only for reading."""
     try:
         fcntl.flock(fd, kind | fcntl.LOCK_NB)
@@ -68,6 +69,6 @@ def _try_lock(fd: int, folder: Path, kind: int) -> bool:
         if error.errno not in _LOCKLESS:
             raise
         if kind == fcntl.LOCK_EX:
-            cause = f"{folder}: this file system has no locks ({errno.errorcode[error.errno]})."
+            cause = f"{path}: this file system has no locks ({errno.errorcode[error.errno]})."
             raise PatcherError("no-lock", cause, "Move the environment to a local disk.") from error
     return True

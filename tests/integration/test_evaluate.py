@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SAVE = ROOT / "tests" / "support" / "small_models.py"
+SAVE = ROOT / "tests" / "support" / "save_model.py"
 ROWS = 14
 
 
@@ -26,7 +26,7 @@ class Evaluation:
     def __init__(self, python: Path, model: Path, folder: Path) -> None:
         self.python, self.model, self.output = python, model, folder / "results"
         self.scenarios = folder / "scenarios.jsonl"
-        self.write([{"id": f"s{n}", "prompt": "Hello there " + "abc" * (n % 5)} for n in range(ROWS)])
+        self.write([{"id": f"s{n}", "prompt": "w5 w6" + " w7 w8" * (n % 5)} for n in range(ROWS)])
 
     def write(self, scenarios: list[dict[str, Any]]) -> None:
         self.scenarios.write_text("".join(json.dumps(one) + "\n" for one in scenarios))
@@ -77,6 +77,13 @@ class Evaluation:
         while self.lines() < lines:
             assert process.poll() is None, process.communicate()
             time.sleep(0.005)
+
+
+def child_of(pid: int) -> int:
+    """The one process that this one started."""
+    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    (child,) = (int(line.split()[0]) for line in listed.splitlines() if int(line.split()[1]) == pid)
+    return child
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +154,7 @@ def test_every_scenario_is_there_in_the_file_s_order(unbroken: Evaluation) -> No
     rows = [json.loads(line) for line in (unbroken.output / "results.jsonl").read_text().splitlines()]
     assert [(row["index"], row["id"], row["batch"]) for row in rows] == [(n, f"s{n}", n // 3) for n in range(ROWS)]
     for row in rows:
-        assert row["prompt_tokens"] == len(row["prompt"])
+        assert row["prompt_tokens"] == len(row["prompt"].split())
         assert list(row["outputs"]) == ["cpu", "mps"]
         for output in row["outputs"].values():
             assert 1 <= len(output["tokens"]) <= 4
@@ -171,8 +178,7 @@ def test_a_kill_loses_the_batch_in_hand_alone(
     words = ("--batch-size", "3")
     process = evaluation.start(*words)
     evaluation.wait_for(lines, process)
-    (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    os.kill(process.pid if who == "the tool" else int(child), signal.SIGKILL)
+    os.kill(process.pid if who == "the tool" else child_of(process.pid), signal.SIGKILL)
     _, err = process.communicate()
     assert lines <= evaluation.lines() < ROWS
     if who == "the evaluator":
@@ -234,12 +240,12 @@ def test_an_encoder_and_a_decoder(evaluation: Evaluation, saved: Callable[..., P
 
 
 def test_messages_go_through_the_chat_template(evaluation: Evaluation, saved: Callable[..., Path]) -> None:
-    messages = [{"role": "system", "content": "Be short."}, {"role": "user", "content": "Hi"}]
+    messages = [{"role": "system", "content": "w5"}, {"role": "user", "content": "w6 w7"}]
     evaluation.write([{"id": 1, "messages": messages, "expected": "no such answer"}])
     evaluation.model = saved("Llama", "chat")
     evaluation.run()
     (row,) = evaluation.results()
-    assert (row["id"], row["prompt"], row["expected"]) == ("1", "s:Be short.\nu:Hi\na:", "no such answer")
+    assert (row["id"], row["prompt"], row["expected"]) == ("1", "system: w5\nuser: w6 w7\nassistant:", "no such answer")
     assert row["outputs"]["cpu"]["exact"] is False
     expected = row["outputs"]["cpu"]["text"]
     evaluation.write([{"id": 1, "messages": messages, "expected": f" {expected}\n"}])
@@ -257,7 +263,7 @@ def test_messages_without_a_chat_template(evaluation: Evaluation) -> None:
 
 
 def test_a_prompt_that_is_too_long(evaluation: Evaluation) -> None:
-    evaluation.write([{"id": "a", "prompt": "x" * 60}, {"id": "b", "prompt": "x" * 61}])
+    evaluation.write([{"id": "a", "prompt": "w9 " * 60}, {"id": "b", "prompt": "w9 " * 61}])
     cause, _ = evaluation.refusal()
     assert cause == "Scenario 'b' has 61 tokens, and with --max-new-tokens 4 needs more than the model's 64 positions."
     assert evaluation.lines() == 0
@@ -291,6 +297,20 @@ def test_a_bad_line_is_told_before_anything_is_started(evaluation: Evaluation) -
     evaluation.scenarios.write_text('{"id": "a", "prompt": "Hi"}\n{"id": "a", "prompt": "Hi"}\n')
     assert "line 2: the id 'a' is that of line 1 too" in evaluation.refusal()[0]
     assert not evaluation.output.exists()
+
+
+@pytest.mark.seed
+def test_an_installation_with_the_defect_is_patched_in_memory(seed_python: Path, tmp_path: Path) -> None:
+    """Where generate() fails on MPS, under the rules of torch 2.1."""
+    model = tmp_path / "model"
+    subprocess.run([seed_python, SAVE, model], check=True, capture_output=True)
+    (source,) = seed_python.parent.parent.glob("lib/python*/site-packages/transformers/pytorch_utils.py")
+    before = source.read_bytes()
+    evaluation = Evaluation(seed_python, model, tmp_path)
+    evaluation.run("--batch-size", "7")
+    report = evaluation.report()
+    assert (report["patched"], report["agreement"]["mps"]["share"]) == ("in memory", 1)
+    assert source.read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -19,21 +19,22 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "patcher"
 # From the bottom to the top: each layer imports from those before it, and from itself without a circle.
 LAYERS = (
-    {"errors", "model", "owner", "diff", "selftest", "evaluator"},
+    {"errors", "model", "owner", "diff", "selftest", "evaluator", "runtime"},
     {"catalogue", "edit", "storage", "targets"},
-    {"snapshot"},
+    {"snapshot", "prepared"},
     {"recompute", "plan"},
     {"messages", "transaction"},
-    {"operations", "evidence"},
-    {"verify", "evaluation"},
+    {"operations", "evidence", "template"},
+    {"verify", "run"},
+    {"evaluation"},
     {"options", "evaluation_options", "output", "boundary", "cli", "__main__"},
 )
 PROBE = PACKAGE / "targets" / "probe.py"
 # These run inside the target's interpreter, which holds nothing of ours.
-GUEST_FOLDERS = (PACKAGE / "selftest", PACKAGE / "evaluator")
+FOLDERS = (PACKAGE / "selftest", PACKAGE / "evaluator", PACKAGE / "runtime", PACKAGE / "templates")
 GUESTS = [
     PROBE,
-    *sorted(path for folder in GUEST_FOLDERS for path in folder.rglob("*.py")),
+    *(path for folder in FOLDERS for path in sorted(folder.rglob("*.py"))),
     *sorted((ROOT / "patches").glob("*/contract.py")),
 ]
 ENGINE = [path for path in sorted(PACKAGE.rglob("*.py")) if path not in GUESTS and path.name != "__init__.py"]
@@ -116,7 +117,7 @@ def test_no_name_is_defined_in_two_modules() -> None:
     defined = Counter(
         node.name
         for path in INSIDE
-        if path.parent not in GUEST_FOLDERS
+        if path.parent not in FOLDERS
         for node in ast.parse(path.read_bytes()).body
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_")
     )

@@ -594,7 +594,7 @@ def _right("""
 
     def test_a_torch_without_rules_cannot_be_told_of(self, whole_patched: Target) -> None:
         result = proven(whole_patched, device="emulated", torch="1.5")
-        assert error(result) == ("torch-refused", 3)
+        assert error(result) == ("no-rules", 3)
         assert result.error
         assert result.error.message == "The rules of torch 1.5 are not known, those of 2.0 and later are."
         assert list(checks(result, "skipped")) == list(RUNNING)

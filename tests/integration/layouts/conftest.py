@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import subprocess
@@ -14,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rights import drop_all
 
 ROOT = os.geteuid() == 0
 TOOL = Path(sys.executable).with_name("mps-patcher")
-PR_CAPBSET_DROP = 24
-CAPABILITIES = 64
 OURS = ("PYTHON", "VIRTUAL_ENV", "CONDA", "PIP_", "UV_")
 
 
@@ -93,7 +91,7 @@ class Tool:
             capture_output=True,
             env={**self.environ, **{name: str(value) for name, value in environ.items()}},
             cwd=cwd or self.cwd,
-            preexec_fn=_drop_all() if powerless and ROOT else None,
+            preexec_fn=drop_all() if powerless and ROOT else None,
             check=False,
         )
 
@@ -116,18 +114,6 @@ def _hold(told: Told, *, json_asked: bool) -> None:
         assert all(char.isprintable() for char in line), line
     assert "Traceback" not in told.out + told.err
     assert "defect of mps-patcher" not in told.out + told.err
-
-
-def _drop_all() -> Callable[[], None]:
-    system = ctypes.CDLL(None)
-    if not hasattr(system, "prctl"):
-        pytest.skip("root cannot let go of its rights here")
-
-    def drop() -> None:  # what is not in the bounding set is gone after exec
-        for capability in range(CAPABILITIES):
-            system.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
-
-    return drop
 
 
 @pytest.fixture

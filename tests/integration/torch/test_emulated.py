@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from patcher.selftest import device, emulated
-from patcher.selftest.rules import Rules, oldest_macos, parse_version, show
+from patcher.selftest import device, emulated, operators
+from patcher.selftest.rules import NoRules, Rules, oldest_macos, parse_version, show
 
 Mps = Callable[[tuple[int, int], tuple[int, int]], AbstractContextManager[None]]
 OLD, NEW = ((2, 1), (13, 0)), ((2, 13), (14, 0))
@@ -228,7 +228,7 @@ def test_a_read_back_is_seen(mps: Mps, read: Callable[[torch.Tensor], object]) -
     with mps(*NEW):
         there = torch.arange(3, device="mps")
         read(there)
-        with emulated.strict(), pytest.raises(emulated.ReadBack):
+        with emulated.strict(), pytest.raises(operators.ReadBack):
             read(there)
 
 
@@ -286,7 +286,7 @@ def test_the_choice_of_a_device() -> None:
     installed = parse_version(torch.__version__)
     assert device.choose("emulated", None, None).rules == Rules(installed, oldest_macos(installed))
     for torch_version, macos in (("9.9", None), ("2.9", "13"), ("2.6", "12.3")):
-        with pytest.raises(device.NoRules):
+        with pytest.raises(NoRules):
             device.choose("emulated", torch_version, macos)
     if not torch.backends.mps.is_available():
         with pytest.raises(device.Unavailable, match="no MPS device"):

@@ -7,23 +7,24 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from small_models import save_model
+from save_model import save
 
 from patcher.evaluator import agreement, devices, models, prompts, runner
 from patcher.evaluator.failures import Failure, explained
 
-SCENARIOS = [{"id": f"s{n}", "prompt": "Hello " + "abc" * n} for n in range(3)]
+SCENARIOS = [{"id": f"s{n}", "prompt": "w5 w6" + " w7 w8 w9" * n} for n in range(3)]
 Change = Callable[[Any], None]
 
 
 @pytest.fixture(scope="module", params=["Llama", "T5"])
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
-    save_model(folder, request.param)
+    save(str(folder), request.param)
     return folder
 
 
@@ -113,22 +114,24 @@ def test_a_batch_does_not_change_what_is_generated(evaluate: Callable[..., list[
 
 
 def test_two_tokens_as_good_as_equal_are_a_tie(evaluate: Callable[..., list[Any]]) -> None:
-    """Tokens 40 and 41 have one weight between them and win everywhere; on the device the other is better by 1e-6."""
+    """Tokens 40 and 41 have one weight between them and win everywhere; on the device one is better by a hair."""
 
     def twins(model: Any) -> None:
         head(model).zero_()
         head(model)[40:42] = 1e-3
         model.generation_config.suppress_tokens = [token for token in range(64) if token not in (40, 41)]
 
-    def nudge(model: Any) -> None:
-        head(model)[40] *= 1 - 1e-4
-        head(model)[41] *= 1 + 1e-4
+    def nudge(sign: int) -> Change:
+        def change(model: Any) -> None:
+            head(model)[41] *= 1 + sign * 1e-4
 
-    for row in evaluate(nudge, twins):
-        found = row["differences"]["mps"]
-        assert found["kind"] == "tie"
-        assert {found["reference"]["token"], found["other"]["token"]} == {40, 41}
-        assert found["reference"]["text"] != found["other"]["text"]
+        return change
+
+    rows = [row for sign in (1, -1) for row in evaluate(nudge(sign), twins)]
+    found = [row["differences"]["mps"] for row in rows if row["differences"]["mps"]]
+    assert len(found) >= 3  # the sign of the sum decides which nudge makes a difference
+    assert {one["kind"] for one in found} == {"tie"}
+    assert {(one["reference"]["text"], one["other"]["text"]) for one in found} == {("w40", "w41")}
 
 
 def test_with_sampling_nothing_is_judged(evaluate: Callable[..., list[Any]]) -> None:
@@ -149,24 +152,21 @@ def test_rows_are_padded_on_the_side_of_the_model() -> None:
     assert (ids.tolist(), mask.tolist()) == ([[5, 6, 7], [8, 9, 9]], [[1, 1, 1], [1, 0, 0]])
 
 
-class _Tokenizer:
-    pad_token_id: int | None = None
-    eos_token_id: int | None = None
-
-
 @pytest.mark.parametrize(
-    ("pad", "eos", "ends", "chosen"),
-    [(7, 2, 2, (7, {2})), (None, 2, [3, 2], (2, {2, 3})), (None, None, [4, 3], (3, {3, 4})), (None, 2, None, (2, {2})),
-     (None, None, None, (0, set()))],
-)  # fmt: skip
-def test_what_stands_in_for_a_pad_token(pad: int | None, eos: int | None, ends: Any, chosen: Any) -> None:
-    class Model:
-        class generation_config:  # noqa: N801
-            eos_token_id = ends
-
-    tokenizer = _Tokenizer()
-    tokenizer.pad_token_id, tokenizer.eos_token_id = pad, eos
-    settings = models.choose_settings(Model, tokenizer, 5, None)
+    ("tokenizer", "model", "chosen"),
+    [
+        ((7, 2), (8, 2), (7, {2})),
+        ((None, 2), (8, [3, 2]), (8, {2, 3})),
+        ((None, 1), (None, [4, 3]), (3, {3, 4})),
+        ((None, 2), (None, None), (2, {2})),
+        ((None, None), (None, None), (0, set())),
+    ],
+)
+def test_what_stands_in_for_a_pad_token(tokenizer: Any, model: Any, chosen: Any) -> None:
+    """Pad and end token, of either, as they are chosen."""
+    config = SimpleNamespace(pad_token_id=model[0], eos_token_id=model[1])
+    named = SimpleNamespace(pad_token_id=tokenizer[0], eos_token_id=tokenizer[1])
+    settings = models.choose_settings(SimpleNamespace(generation_config=config), named, 5, None)
     assert (settings.pad, settings.ends) == chosen
 
 

@@ -130,7 +130,7 @@ def test_results_without_options(folder: Path) -> None:
 
 def test_two_evaluations_do_not_write_to_one_folder(folder: Path) -> None:
     with open_results(folder, resume=True, timeout=NOW):
-        assert refusal(lambda: begin(folder, options(7), resume=True)).code == "results-in-use"
+        assert refusal(lambda: begin(folder, options(7), resume=True)).code == "locked"
     assert begin(folder, options(7), resume=True) == 4
 
 

@@ -27,8 +27,8 @@ def test_two_real_devices() -> None:
         "  cuda  2 (2 - 2)                8 (8 - 8)             0.5 s, 0.5 s      0 MB         -\n"
         "\n"
         "  cuda: the tokens of cpu in 1 of 3 scenarios\n"
-        "    1 differ from a tie on: two tokens were as good as equal there\n"
-        "    FAULTS: 1 differ where one device clearly preferred its token, so one is wrong\n"
+        "    ties: 1, where two tokens were as good as equal\n"
+        "    FAULTS: 1, where one device clearly preferred its token, so one of them is wrong\n"
         "  cuda: 4 times the scenarios per second of cpu (the median over the batches)\n"
         "  results and report: results"
     )

@@ -20,6 +20,7 @@ GUESTS = sorted(
         ROOT / "patcher" / "targets" / "probe.py",
         *SELFTEST.parent.rglob("*.py"),
         *(ROOT / "patcher" / "evaluator").rglob("*.py"),
+        *(ROOT / "patcher" / "runtime").glob("*.py"),
         *(ROOT / "patches").glob("*/contract.py"),
         *(ROOT / "patches").glob("*/replacement.py"),
     ]

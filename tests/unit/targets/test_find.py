@@ -331,6 +331,7 @@ class TestDefault:
         env = venv("tool")
         monkeypatch.setattr(sys, "executable", str(env.python))
         monkeypatch.setattr(sys, "prefix", str(env.prefix))
+        monkeypatch.syspath_prepend(env.site_packages)
         return env
 
     @pytest.fixture

@@ -1,0 +1,206 @@
+"""The tensors of the emulated MPS device, and the rules that each operator on them meets."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import warnings
+from typing import Any, Iterable, Iterator, List, Optional, Tuple
+
+import torch
+
+from .rules import FALLBACK, INDEX_ON_MPS, TWO_DEVICES, Refusal, Rules
+
+DEVICE = torch.device("mps:0")
+
+# Operators whose operands may be on two devices [S]: copies, and indexing of a tensor on MPS by one on the CPU
+COPIES = ("aten::copy_", "aten::_to_copy")
+INDEXING = ("aten::index", "aten::index_put", "aten::index_put_")
+
+# What reads values back, and so waits for the device
+READS = ("aten::_local_scalar_dense", "aten::nonzero", "aten::is_nonzero", "aten::equal", "aten::masked_select")
+
+BITWISE = ("aten::bitwise_and", "aten::bitwise_or", "aten::bitwise_xor")
+
+
+class ReadBack(RuntimeError):
+    """A value was read from the device where nothing was to be."""
+
+
+class State:
+    """What holds for all emulated tensors of the process."""
+
+    rules: Optional[Rules] = None
+    strict = False
+    saving = False
+    warned = False
+
+
+class EmulatedTensor(torch.Tensor):
+    """A tensor that says `mps:0`. Its storage is the CPU's."""
+
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+
+    @staticmethod
+    def __new__(cls, data: torch.Tensor) -> EmulatedTensor:
+        refuse(State.rules.dtype(name_of(data.dtype)) if State.rules else None)
+        return torch.Tensor._make_subclass(cls, data)
+
+    @property
+    def device(self) -> torch.device:  # type: ignore[override]
+        return DEVICE
+
+    is_mps = property(lambda _: True)
+    is_cpu = property(lambda _: False)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Pickled it stays on the device; `torch.save` writes the CPU's tensor, which loads wherever torch does."""
+        reduce: Any = to_cpu(self).__reduce_ex__ if State.saving else super().__reduce_ex__
+        return reduce(protocol)
+
+    @classmethod
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: Tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        name, overload = _operator(func)
+        operands = _tensors((*args, *kwargs.values()))
+        _apply_rules(name, overload, args, operands)
+        with below_dispatch():
+            if State.strict:
+                args = _misread(name, args)
+            out = func(*args, **kwargs)
+            if State.strict and name in ("aten::any", "aten::all") and operands[0].numel() == 0 and out.numel():
+                out = ~out  # [S] empty input: any(dim) returns unwritten memory, all() gave False (#104694)
+            return _on_device(out)
+
+
+@functools.lru_cache(maxsize=None)
+def _operator(func: Any) -> Tuple[str, str]:
+    """The names of an operator and its overload, such as ("aten::isin", "Tensor_Tensor")."""
+    return func._schema.name, func._schema.overload_name
+
+
+def _tensors(values: Iterable[Any]) -> List[torch.Tensor]:
+    """The tensors among an operator's arguments, also those in lists. (torch's pytree takes longer than all else.)"""
+    found: List[torch.Tensor] = []
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            found.append(value)
+        elif isinstance(value, (list, tuple)):
+            found.extend(x for x in value if isinstance(x, torch.Tensor))
+    return found
+
+
+def _on_device(out: Any) -> Any:
+    """What an operator returned, with every new tensor an emulated one."""
+    if isinstance(out, (list, tuple)):
+        return type(out)(_on_device(x) for x in out)
+    return EmulatedTensor(out) if type(out) is torch.Tensor else out
+
+
+def _apply_rules(name: str, overload: str, args: Tuple[Any, ...], operands: List[torch.Tensor]) -> None:
+    rules = current_rules()
+    missing = rules.missing(name, overload)
+    if missing:
+        _fall_back(missing)
+        return
+    if not all(isinstance(x, EmulatedTensor) for x in operands):
+        refuse(_two_devices(name, args, operands))
+    if name == "aten::isin":
+        dtypes = [name_of(x.dtype) if isinstance(x, torch.Tensor) else "" for x in args[:2]]
+        refuse(rules.isin(dtypes[0] or dtypes[1], dtypes[1] or dtypes[0]))
+    refuse(rules.dimensions(name, operands[0].ndim if overload == "dim" else 0))
+    if State.strict and (name in READS or (name == "aten::index" and _has_mask(args))):
+        raise ReadBack("%s reads from the device and waits for it" % name)
+
+
+def _fall_back(missing: Refusal) -> None:
+    """The CPU computes it, if the user allows that: torch warns of the first operator. Without that it is refused."""
+    if os.environ.get("PYTORCH_ENABLE_MPS_FALLBACK", "0") == "0":
+        refuse(missing)
+    if not State.warned:
+        State.warned = True
+        warnings.warn(FALLBACK.format(op=missing.message.split("'")[1]), stacklevel=2)
+
+
+def _two_devices(name: str, args: Tuple[Any, ...], operands: List[torch.Tensor]) -> Optional[Refusal]:
+    """The refusal of operands of which some are on the CPU: there a tensor without dimensions may be."""
+    if name in COPIES:
+        return None
+    if name in INDEXING:
+        by_mps = not isinstance(args[0], EmulatedTensor) and any(isinstance(x, EmulatedTensor) for x in args[1])
+        return INDEX_ON_MPS if by_mps else None
+    return TWO_DEVICES if any(x.ndim for x in operands if not isinstance(x, EmulatedTensor)) else None
+
+
+def _has_mask(args: Tuple[Any, ...]) -> bool:
+    return any(isinstance(x, torch.Tensor) and x.dtype is torch.bool for x in args[1])
+
+
+def _misread(name: str, args: Tuple[Any, ...]) -> Tuple[Any, ...]:
+    """The operands as some releases misread them: for `strict()`, where a right function must not notice."""
+
+    def seen(x: Any) -> Any:
+        if not isinstance(x, torch.Tensor) or not x.storage_offset():
+            return x
+        if x.ndim == 0 and not isinstance(x, EmulatedTensor):
+            return x.as_strided((), (), 0)  # the value at offset 0 is read instead (#187117)
+        if name in BITWISE and x.dtype is torch.bool and x.storage_offset() % 4:
+            return ~x  # silently wrong (#182822)
+        return x
+
+    return tuple(seen(x) for x in args)
+
+
+def to_mps_device(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy on the emulated device."""
+    if isinstance(tensor, EmulatedTensor):
+        return tensor
+    return EmulatedTensor(tensor.detach().clone()).requires_grad_(tensor.requires_grad)
+
+
+def to_cpu(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy on the CPU."""
+    if not isinstance(tensor, EmulatedTensor):
+        return tensor
+    if State.strict:
+        raise ReadBack("a copy to the CPU reads from the device and waits for it")
+    with below_dispatch():
+        return tensor.detach().as_subclass(torch.Tensor).clone().requires_grad_(tensor.requires_grad)
+
+
+@contextlib.contextmanager
+def below_dispatch() -> Iterator[None]:
+    """Within: emulated tensors are the CPU's, and no rule is applied."""
+    guard = torch._C._DisableTorchDispatch()
+    try:
+        yield
+    finally:
+        del guard
+
+
+def refuse(refusal: Optional[Refusal]) -> None:
+    """Raises the refusal, if it is one."""
+    if refusal is not None:
+        raise refusal.error(refusal.message)
+
+
+def name_of(dtype: torch.dtype) -> str:
+    """Such as `int64`."""
+    return str(dtype).replace("torch.", "")
+
+
+def use_rules(rules: Rules) -> None:
+    """From now on emulated tensors follow these rules. Device "mps" is theirs where a DeviceMode is active."""
+    State.rules = rules
+    # Module.to() would otherwise keep each Parameter and change its data, and the Parameter would still say `cpu`
+    torch.__future__.set_overwrite_module_params_on_conversion(True)
+
+
+def current_rules() -> Rules:
+    """The rules that emulated tensors follow."""
+    if State.rules is None:
+        raise RuntimeError("an emulated tensor was used outside emulated()")
+    return State.rules
