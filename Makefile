@@ -22,6 +22,7 @@ help:
 	@echo 'make test-compatibility  compare docs/compatibility.json with fresh runs (RELEASES=all or some; else a sample)'
 	@echo 'make test-container      build examples/container as real images, run them, compare them'
 	@echo 'make test-recipes        follow docs/environments.md with real pip, uv, poetry, make and pre-commit'
+	@echo 'make test-browser        open the report of evaluate in headless Chromium'
 	@echo 'make test-faults         kill and fail apply and revert at every system call; replay losses of power'
 	@echo 'make test-races          sixteen processes and installers on one target, two minutes'
 	@echo 'make test-fuzz           more than 100,000 hostile inputs (ARGS="--seed 2" for others)'
@@ -73,6 +74,15 @@ test-container: $(READY)
 .PHONY: test-recipes
 test-recipes: $(READY)
 	$(PY) -m pytest -m recipes tests/integration/recipes $(ARGS)
+
+# Whether test-browser can run at all.
+.PHONY: can-browser
+can-browser: $(READY)
+	@$(PY) tests/support/browser.py
+
+.PHONY: test-browser
+test-browser: $(READY)
+	$(PY) -m pytest -m browser tests/integration/browser $(ARGS)
 
 .PHONY: test-compatibility
 test-compatibility: $(READY)

@@ -188,6 +188,7 @@ def evaluate_command(
     """
     from patcher.evaluation.patched import prepare_interpreter  # only this command needs it
     from patcher.evaluation.progress import choose_progress
+    from patcher.evaluation.reports import PAGE
     from patcher.evaluation.session import evaluate
     from patcher.evaluation.table import as_table
 
@@ -199,6 +200,8 @@ def evaluate_command(
     report = evaluate(target, evaluation, patched, lock=lock, progress=progress)
     if not output.quiet:
         echo(as_table(report, evaluation.output), output)
+        if not (evaluation.output / PAGE).exists():
+            notify(f"{PAGE} needs matplotlib: install mps-patcher[evaluate], and say --resume to have it.", output)
 
 
 def lock_timeout(request: Request) -> LockTimeout:

@@ -126,6 +126,11 @@ def _shown(value: object) -> str:
 
 def write_json(path: Path, document: Document) -> None:
     """Writes the document in one step: what is there is never half of it."""
+    write_text(path, json.dumps(document, indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes the text in one step."""
     part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+    part.write_text(text, "utf-8")
     part.replace(path)

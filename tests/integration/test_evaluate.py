@@ -31,7 +31,7 @@ class Evaluation:
     def write(self, scenarios: list[dict[str, Any]]) -> None:
         self.scenarios.write_text("".join(json.dumps(one) + "\n" for one in scenarios))
 
-    def start(self, *more: str) -> subprocess.Popen[str]:
+    def start(self, *more: str, path: Path = ROOT) -> subprocess.Popen[str]:
         options = {"--python": self.python, "--model": self.model, "--scenarios": self.scenarios}
         options |= {"--output": self.output, "--max-new-tokens": Path("4")}
         words = [str(word) for option in options.items() for word in option]
@@ -40,12 +40,12 @@ class Evaluation:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, dict.fromkeys((path, ROOT))))},
         )
 
-    def run(self, *more: str, code: int = 0) -> tuple[str, str]:
-        """What it prints on standard output and error."""
-        with self.start(*more) as process:
+    def run(self, *more: str, code: int = 0, path: Path = ROOT) -> tuple[str, str]:
+        """What it prints on standard output and error, with the modules in `path` before all others."""
+        with self.start(*more, path=path) as process:
             out, err = process.communicate()
         assert process.returncode == code, out + err
         return out, err
@@ -127,6 +127,27 @@ def test_the_cpu_and_the_emulated_device_agree(unbroken: Evaluation) -> None:
     assert report["by_device"]["cpu"]["tokens_per_second"]["median"] > 0
     assert report["by_device"]["mps"]["tokens_per_second"] is None
     assert report["versions"]["transformers"] == "4.45.1"
+
+
+def test_every_report_is_written(unbroken: Evaluation) -> None:
+    answer = (
+        f"mps gives the same as cpu in {ROWS} of {ROWS} scenarios, on an emulated MPS device, so nothing is said of"
+    )
+    assert (unbroken.output / "report.md").read_text("utf-8").startswith(f"# {answer} speed\n")
+    assert f"<h1>{answer} speed</h1>" in (unbroken.output / "report.html").read_text("utf-8")
+    assert "matplotlib" not in unbroken.said[1]  # type: ignore[attr-defined]
+
+
+def test_without_matplotlib_one_line_says_what_to_install(unbroken: Evaluation, tmp_path: Path) -> None:
+    (tmp_path / "matplotlib.py").write_text("raise ImportError\n")
+    page = unbroken.output / "report.html"
+    _, err = unbroken.run("--batch-size", "3", "--resume", path=tmp_path)
+    assert [line for line in err.splitlines() if "mps-patcher[evaluate]" in line] == [
+        "report.html needs matplotlib: install mps-patcher[evaluate], and say --resume to have it."
+    ]
+    assert not page.exists()
+    unbroken.run("--batch-size", "3", "--resume")
+    assert page.exists()
 
 
 def test_every_scenario_is_there_in_the_file_s_order(unbroken: Evaluation) -> None:

@@ -36,10 +36,35 @@ def output(tokens: int, *seconds: float, exact: bool | None = None) -> dict[str,
     return {"tokens": [5] * tokens, "text": "x" * tokens, "seconds": list(seconds), "exact": exact}
 
 
-def difference(kind: str, position: int) -> dict[str, Any]:
-    """A first difference."""
-    sides = {side: {"token": 5, "text": "x", "logits": [1.5, 1.0]} for side in ("reference", "other")}
+def difference(kind: str, position: int, *tokens: str) -> dict[str, Any]:
+    """A first difference, of two tokens."""
+    sides = {
+        side: {"token": 5, "text": text, "logits": [1.5, 1.0]}
+        for side, text in zip(("reference", "other"), tokens or "xx", strict=True)
+    }
     return {"position": position, "kind": kind, **sides}
+
+
+def differing(index: int, kind: str, *texts: str, tokens: tuple[str, str] = ("x", "y"), **changes: Any) -> Any:
+    """A line of results.jsonl: the CPU and CUDA wrote different texts."""
+    outputs = {"cpu": output(4, 2.0), "cuda": output(4, 0.5)}
+    for made, text in zip(outputs.values(), texts or ("ax", "ay"), strict=True):
+        made["text"] = text
+    differences = {"cuda": difference(kind, 1, *tokens)}
+    return row(index, index // 2, outputs, differences=differences, **changes)
+
+
+HOSTILE = (
+    "</pre><script>alert(1)</script> & `one` ```three``` | <b>bold</b>\n\x1b[31m \u0627\u0644\u0628\u062d\u0631 \u72ac"
+)
+"""What a prompt or an answer may hold: HTML, Markdown, control characters, both directions."""
+
+
+def hostile_rows() -> list[dict[str, Any]]:
+    """A fault and a tie whose texts are all HOSTILE, and four scenarios that agree."""
+    texts, tokens = (HOSTILE + "<i>", HOSTILE + "``"), ("<i>", "``")
+    ours: dict[str, Any] = {"id": HOSTILE, "prompt": HOSTILE, "expected": HOSTILE, "tokens": tokens}
+    return [differing(0, "tie", *texts, **ours), differing(1, "fault", *texts, **ours), *simple_rows(6)[2:]]
 
 
 def row(index: int, batch: int, outputs: dict[str, Any], **changes: Any) -> dict[str, Any]:
@@ -63,6 +88,13 @@ def simple_rows(count: int, batch_size: int = 2) -> list[dict[str, Any]]:
     """Results of the CPU and CUDA, which agree."""
     outputs = {"cpu": output(4, 2.0), "cuda": output(4, 0.5)}
     return [row(index, index // batch_size, outputs) for index in range(count)]
+
+
+def write_folder(folder: Path, rows: list[dict[str, Any]], /, **changes: Any) -> Path:
+    """A folder of an evaluation."""
+    write_rows(folder, rows)
+    (folder / "options.json").write_text(json.dumps(options(**{"rows": len(rows), **changes})))
+    return folder
 
 
 def write_rows(folder: Path, rows: list[dict[str, Any]]) -> None:

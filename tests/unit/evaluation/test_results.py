@@ -138,4 +138,5 @@ def test_the_report_is_that_of_the_results(folder: Path) -> None:
     report = write_reports(folder)
     assert report["scenarios_done"] == 5
     assert json.loads((folder / "report.json").read_text()) == report
-    assert sorted(path.name for path in folder.iterdir()) == ["options.json", "report.json", "results.jsonl"]
+    reports = ["report.html", "report.json", "report.md"]
+    assert sorted(path.name for path in folder.iterdir()) == ["options.json", *reports, "results.jsonl"]
