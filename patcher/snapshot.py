@@ -225,7 +225,7 @@ def _mention(catalogue: Sequence[Patch]) -> _Mention:
     names = [mentioned_name(patch) for patch in catalogue]
     pattern = b"|".join(dict.fromkeys(map(whole_word, names)))
     stem = os.path.commonprefix(names)  # noqa: RUF071 - of names, not of paths
-    return _Mention(stem, re.compile(pattern))
+    return _Mention(stem.encode(), re.compile(pattern))
 
 
 def _read_own_folder(folder: Path) -> tuple[dict[str, FileImage], tuple[Path, ...]]:

@@ -18,14 +18,14 @@ from patcher.model import CallsPatch, FunctionPatch, Patch, State
 __all__ = ["Finding", "edit_source", "identify", "mentioned_name", "whole_word"]
 
 
-def mentioned_name(patch: Patch) -> bytes:
+def mentioned_name(patch: Patch) -> str:
     """The name that stands, as a word of its own, in every file that the patch may be about."""
-    return (patch.callee.rpartition(".")[2] if isinstance(patch, CallsPatch) else patch.function).encode()
+    return patch.callee.rpartition(".")[2] if isinstance(patch, CallsPatch) else patch.function
 
 
-def whole_word(name: bytes) -> bytes:
+def whole_word(name: str) -> bytes:
     """A regular expression for a name as a word of its own."""
-    return rb"%s\b(?<=\b%s)" % (name, name)  # with the name first it is found ten times as fast
+    return rf"{name}\b(?<=\b{name})".encode()  # with the name first it is found ten times as fast
 
 
 @lru_cache(maxsize=64)
@@ -66,5 +66,5 @@ def edit_source(source: bytes, path: PurePosixPath, patch: Patch, *, force: bool
 def _may_call(source: bytes, path: PurePosixPath, patch: CallsPatch) -> bool:
     """Whether the text shows any use that is not numpy's: to parse a large file takes long."""
     name = mentioned_name(patch)
-    use = whole_word(name) + rb"(?<!\bnp\.%s)(?<!\bnumpy\.%s)" % (name, name)
+    use = whole_word(name) + rf"(?<!\bnp\.{name})(?<!\bnumpy\.{name})".encode()
     return path != patch.file and re.search(use, source) is not None
