@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from patcher.edit import Finding, identify, mentioned_name, whole_word
+from patcher.edit import Finding, identify
 from patcher.errors import PatcherError
 from patcher.model import CallsPatch, FunctionPatch, Patch, State, Target
-from patcher.storage.files import SUFFIX, FileImage, digest, explained, image_of, read_image, temp_name
+from patcher.scan import scan_package
+from patcher.storage.files import SUFFIX, FileImage, digest, explained, read_image, temp_name
 from patcher.storage.journal import (
     FOLDER,
     STATE,
@@ -145,7 +146,7 @@ def take_snapshot(target: Target, catalogue: Sequence[Patch]) -> Snapshot:
     package = catalogue[0].file.parts[0]
     journal = _read_journal(own_files, target.dist_info / FOLDER / STATE, catalogue)
     patched = {patch.file for patch in catalogue}
-    images, linked, more = _scan(target.site_packages, package, _mention(catalogue), patched)
+    images, linked, more = scan_package(target.site_packages, package, catalogue)
     record_path = PurePosixPath(target.dist_info.name, "RECORD")
     record = read_image(target.dist_info / "RECORD")
     entries = journal.files if journal else {}
@@ -209,25 +210,6 @@ def _require_all(
             raise PatcherError("file-missing", message, "Reinstall transformers.")
 
 
-class _Mention(NamedTuple):
-    """What to look for in thousands of files: to find `stem` takes half the time of `pattern`, which begins with it."""
-
-    stem: bytes
-    pattern: re.Pattern[bytes]
-
-    def is_in(self, buffer: bytearray, size: int) -> bool:
-        """Whether it is in the first `size` bytes."""
-        start = buffer.find(self.stem, 0, size)
-        return start >= 0 and self.pattern.search(buffer, start, size) is not None
-
-
-def _mention(catalogue: Sequence[Patch]) -> _Mention:
-    names = [mentioned_name(patch) for patch in catalogue]
-    pattern = b"|".join(dict.fromkeys(map(whole_word, names)))
-    stem = os.path.commonprefix(names)  # noqa: RUF071 - of names, not of paths
-    return _Mention(stem.encode(), re.compile(pattern))
-
-
 def _read_own_folder(folder: Path) -> tuple[dict[str, FileImage], tuple[Path, ...]]:
     """Our files in our folder, and temporary ones. Raises PatcherError: `linked-folder` where it is a link."""
     if not os.path.lexists(folder):
@@ -240,66 +222,3 @@ def _read_own_folder(folder: Path) -> tuple[dict[str, FileImage], tuple[Path, ..
     images = {path.name: read_image(path) for path in paths if path.name == STATE or path.suffix == ".orig"}
     leftovers = tuple(path for path in paths if path.name.endswith(SUFFIX))
     return {name: image for name, image in images.items() if image}, leftovers or (() if images else (folder,))
-
-
-def _scan(
-    site_packages: Path, package: str, searched: _Mention, patched: Set[PurePosixPath]
-) -> tuple[dict[PurePosixPath, FileImage], tuple[Path, ...], tuple[Path, ...]]:
-    """The Python files of a package in which what is `searched` occurs, and those that are `patched`.
-
-    Also folders that are links, and temporary files of ours.
-    """
-    images: dict[PurePosixPath, FileImage] = {}
-    linked: list[Path] = []
-    leftovers: list[Path] = []
-    start, buffer = len(str(site_packages)) + 1, bytearray(_BUFFER)
-    always = {str(site_packages / path) for path in patched}
-    with explained(site_packages / package):
-        for entry in _entries_below(site_packages / package):
-            if entry.name.endswith(".py") and entry.is_file():
-                if image := _search(entry, None if entry.path in always else searched, buffer):
-                    images[PurePosixPath(entry.path[start:])] = image
-            elif entry.name.endswith(SUFFIX):
-                leftovers.append(Path(entry.path))
-            elif entry.is_symlink() and _holds_python(entry.path):
-                linked.append(Path(entry.path))
-    return images, tuple(sorted(linked)), tuple(sorted(leftovers))
-
-
-_BUFFER = 1 << 22
-"""Bytes: more than any file of transformers has. Read into one buffer, thousands of files take half the time."""
-_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-
-
-def _entries_below(folder: Path) -> Iterator[os.DirEntry[str]]:
-    """All that is no folder; links to folders are not followed."""
-    waiting = [str(folder)]
-    while waiting:
-        with os.scandir(waiting.pop()) as entries:
-            for entry in entries:
-                if not entry.is_dir(follow_symlinks=False):
-                    yield entry
-                elif entry.name != "__pycache__":
-                    waiting.append(entry.path)
-
-
-def _search(entry: os.DirEntry[str], searched: _Mention | None, buffer: bytearray) -> FileImage | None:
-    """The image of a file if what is `searched` is in it, or is None. Thousands are opened: each must cost little."""
-    fd = os.open(entry.path, _READ)
-    try:
-        size = os.readv(fd, [buffer])
-        if searched and not searched.is_in(buffer, size) and size < len(buffer):
-            return None
-        data = bytes(memoryview(buffer)[:size])
-        while rest := os.read(fd, _BUFFER):
-            data += rest
-        return image_of(fd, data, os.readlink(entry.path) if entry.is_symlink() else None)  # noqa: PTH115 - the text
-    finally:
-        os.close(fd)
-
-
-def _holds_python(folder: str) -> bool:
-    try:
-        return any(name.endswith(".py") for name in os.listdir(folder))  # noqa: PTH208 - names are all that is asked
-    except OSError:  # a dangling link, or one to a file
-        return False

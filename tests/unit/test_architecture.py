@@ -21,7 +21,8 @@ PACKAGE = ROOT / "patcher"
 LAYERS = (
     {"errors", "model", "owner", "diff", "selftest", "evaluator", "runtime"},
     {"catalogue", "edit", "storage", "targets"},
-    {"snapshot", "prepared"},
+    {"scan", "prepared"},
+    {"snapshot"},
     {"recompute", "plan"},
     {"messages", "transaction"},
     {"operations", "evidence", "template"},

@@ -1,0 +1,104 @@
+"""Reading a package: of its thousands of Python files, those in which a name is mentioned."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from patcher.edit import mentioned_name, whole_word
+from patcher.model import Patch
+from patcher.storage.files import SUFFIX, FileImage, explained, image_of
+
+
+class Scan(NamedTuple):
+    """What was found below a package's folder."""
+
+    images: dict[PurePosixPath, FileImage]
+    """The Python files that count, by their paths relative to site-packages."""
+    linked_folders: tuple[Path, ...]
+    """Folders that are links, with Python in them; what is behind them was not read."""
+    leftovers: tuple[Path, ...]
+    """Temporary files of ours."""
+
+
+def scan_package(site_packages: Path, package: str, catalogue: Sequence[Patch]) -> Scan:
+    """The files of a package that the patches are about, and those in which a name of theirs is mentioned.
+
+    Raises PatcherError where the system refuses to read.
+    """
+    searched, always = _mention(catalogue), {str(site_packages / patch.file) for patch in catalogue}
+    images: dict[PurePosixPath, FileImage] = {}
+    linked: list[Path] = []
+    leftovers: list[Path] = []
+    start, buffer = len(str(site_packages)) + 1, bytearray(_BUFFER)
+    with explained(site_packages / package):
+        for entry in _entries_below(site_packages / package):
+            if entry.name.endswith(".py") and entry.is_file():
+                if image := _search(entry, None if entry.path in always else searched, buffer):
+                    images[PurePosixPath(entry.path[start:])] = image
+            elif entry.name.endswith(SUFFIX):
+                leftovers.append(Path(entry.path))
+            elif entry.is_symlink() and _holds_python(entry.path):
+                linked.append(Path(entry.path))
+    return Scan(images, tuple(sorted(linked)), tuple(sorted(leftovers)))
+
+
+class _Mention(NamedTuple):
+    """What to look for in thousands of files: to find `stem` takes half the time of `pattern`, which begins with it."""
+
+    stem: bytes
+    pattern: re.Pattern[bytes]
+
+    def is_in(self, buffer: bytearray, size: int) -> bool:
+        """Whether it is in the first `size` bytes."""
+        start = buffer.find(self.stem, 0, size)
+        return start >= 0 and self.pattern.search(buffer, start, size) is not None
+
+
+def _mention(catalogue: Sequence[Patch]) -> _Mention:
+    names = [mentioned_name(patch) for patch in catalogue]
+    pattern = b"|".join(dict.fromkeys(map(whole_word, names)))
+    stem = os.path.commonprefix(names)  # noqa: RUF071 - of names, not of paths
+    return _Mention(stem.encode(), re.compile(pattern))
+
+
+_BUFFER = 1 << 22
+"""Bytes: more than any file of transformers has. Read into one buffer, thousands of files take half the time."""
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+def _entries_below(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """All that is no folder; links to folders are not followed."""
+    waiting = [str(folder)]
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if not entry.is_dir(follow_symlinks=False):
+                    yield entry
+                elif entry.name != "__pycache__":
+                    waiting.append(entry.path)
+
+
+def _search(entry: os.DirEntry[str], searched: _Mention | None, buffer: bytearray) -> FileImage | None:
+    """The image of a file if what is `searched` is in it, or is None. Thousands are opened: each must cost little."""
+    fd = os.open(entry.path, _READ)
+    try:
+        size = os.readv(fd, [buffer])
+        if searched and not searched.is_in(buffer, size) and size < len(buffer):
+            return None
+        data = bytes(memoryview(buffer)[:size])
+        while rest := os.read(fd, _BUFFER):
+            data += rest
+        return image_of(fd, data, os.readlink(entry.path) if entry.is_symlink() else None)  # noqa: PTH115 - the text
+    finally:
+        os.close(fd)
+
+
+def _holds_python(folder: str) -> bool:
+    try:
+        return any(name.endswith(".py") for name in os.listdir(folder))  # noqa: PTH208 - names are all that is asked
+    except OSError:  # a dangling link, or one to a file
+        return False
