@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -102,25 +102,41 @@ def run_python(
     import subprocess
 
     null, parts = subprocess.DEVNULL, [*([owner] if owner else []), *python_parts(Path(command[0]))]
+    where = None if cwd is None or cwd == Path.cwd() else cwd  # one is in it, even if one could not enter it again
+    process = None
     try:
-        where = None if cwd is None or cwd == Path.cwd() else cwd  # one is in it, even if one could not enter it again
-        process = subprocess.Popen(
-            command, stdin=null, stdout=null, stderr=errors, env=environ, cwd=where, start_new_session=True,
-            pass_fds=pass_fds, **as_user_of(*parts),
-        )  # fmt: skip
+        with _signals_held():
+            process = subprocess.Popen(
+                command, stdin=null, stdout=null, stderr=errors, env=environ, cwd=where, start_new_session=True,
+                pass_fds=pass_fds, **as_user_of(*parts),
+            )  # fmt: skip
+        status = process.wait(timeout)
     except OSError as error:
         return f"the interpreter cannot be started: {error.strerror}"
-    try:
-        status = process.wait(timeout)
     except subprocess.TimeoutExpired:
         return f"it was not done after {timeout:g} s"
     finally:
-        with suppress(ProcessLookupError, PermissionError):  # all are gone; macOS says the latter of the dead
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        if process:
+            with suppress(ProcessLookupError, PermissionError):  # all are gone; macOS says the latter of the dead
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
     if status < 0:
         return f"the interpreter was killed by {signal.Signals(-status).name}"
     return f"the interpreter ended with status {status}" if status else None
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Within: Ctrl-C, or a signal that asks to end, waits for the end, so that no process is started and not known."""
+    held: list[int] = []
+    before = {one: signal.signal(one, lambda number, _: held.append(number)) for one in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+        for number in held:
+            signal.raise_signal(number)
 
 
 def selftest_environment(environ: Mapping[str, str], cache: Path) -> dict[str, str]:

@@ -239,6 +239,25 @@ class TestRun:
             signal.signal(signal.SIGINT, before)
         assert gone(int((tmp_path / "child").read_text()))
 
+    def test_nor_does_one_before_it_is_known_that_it_started(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        started: list[int] = []
+        start: Any = subprocess.Popen._execute_child  # type: ignore[attr-defined]
+
+        def interrupted(process: subprocess.Popen[bytes], *args: object) -> None:
+            start(process, *args)
+            started.append(process.pid)
+            signal.raise_signal(signal.SIGTERM)
+
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            monkeypatch.setattr(subprocess.Popen, "_execute_child", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                run_python(["/bin/sleep", "60"], environ={}, timeout=30, errors=subprocess.DEVNULL)
+        finally:
+            monkeypatch.undo()
+            signal.signal(signal.SIGTERM, before)
+        assert gone(*started)
+
     def test_macos_does_not_let_the_dead_be_killed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def refuse(group: int, number: int) -> None:
             raise PermissionError(1, f"{group} {number}")
