@@ -174,7 +174,12 @@ if hasattr(pytorch_utils, "isin_mps_friendly"):
     from transformers.pytorch_utils import isin_mps_friendly
 """
 FIRST = """
-import mps_runtime_patch, os, sys
+import os, sys
+class Old:
+    "A finder of the protocol that Python 3.12 dropped, as of old releases of six."
+    def find_module(self, name, path=None): pass
+sys.meta_path.insert(0, Old())
+import mps_runtime_patch
 assert os.environ["PYTORCH_ENABLE_MPS_FALLBACK"] == "1"
 import by_name
 assert "transformers.generation.utils" not in sys.modules, "it is patched when it comes, and not imported for that"
