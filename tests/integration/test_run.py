@@ -518,6 +518,8 @@ loaded = through_a_file({"a": [x, (x.cpu(), 1)], "b": None}, map_location="mps")
 assert loaded["a"][0].is_mps and loaded["a"][1][0].is_mps and loaded["a"][1][1] == 1 and loaded["b"] is None
 assert through_a_file(torch.nn.Linear(1, 1), map_location=torch.device("mps"), weights_only=False).weight.is_mps
 assert pickle.loads(pickle.dumps(x)).is_mps
+assert torch.vmap(lambda row: torch.isin(row, x[1]))(x.view(3, 1)).tolist() == [[False], [True], [False]]
+assert torch.vmap(lambda row: row.cpu().to("mps") + 1)(x.view(3, 1)).is_mps
 print("all")
 """
 
