@@ -89,9 +89,10 @@ def _remove_unused(parent: Path) -> None:
 
     oldest = time.time() - MAX_AGE
     for folder in parent.iterdir():
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             if folder.stat().st_mtime < oldest:
-                shutil.rmtree(folder, ignore_errors=True)
+                removed = folder.rename(parent / f".{folder.name.lstrip('.')}")  # a part of it must not be found again
+                shutil.rmtree(removed, ignore_errors=True)
 
 
 def _no_cache(folder: Path, why: str) -> PatcherError:

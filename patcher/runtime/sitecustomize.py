@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
-    from typing import Any, Optional
+    from typing import Any, List, Optional
 
 SITE = os.path.dirname(os.path.abspath(__file__))
 FOLDER = os.path.dirname(SITE)
@@ -22,16 +22,16 @@ FOLDER = os.path.dirname(SITE)
 class PatchedFinder:
     """Finds what the finders behind it find, and exchanges the loader where a patched file was prepared."""
 
-    def __init__(self, site_packages: str) -> None:
-        self.site_packages = site_packages
+    def __init__(self, roots: "List[str]") -> None:
+        self.roots = roots  # of the target's site-packages, every spelling on sys.path
 
     def find_spec(self, name: str, path: "Any" = None, target: "Any" = None) -> "Optional[ModuleSpec]":
         """The spec of `torch` and of transformers' modules; None for all others."""
         if name == "transformers" and os.path.exists(os.path.join(FOLDER, "emulation")):
             __import__("torch")  # transformers asks for torch's version before it imports it
         if name == "torch":
-            return _with_sequel(_found_by_others(self, name, path, target))
-        return self._patched(_found_by_others(self, name, path, target)) if name.startswith("transformers.") else None
+            return _with_sequel(_found_behind(self, name, path, target))
+        return self._patched(_found_behind(self, name, path, target)) if name.startswith("transformers.") else None
 
     def _patched(self, spec: "Optional[ModuleSpec]") -> "Optional[ModuleSpec]":
         """The spec; its code comes from the prepared file, whose path is what tracebacks and debuggers show.
@@ -39,8 +39,9 @@ class PatchedFinder:
         `__file__` stays the installed one. Bytecode is kept beside the prepared file.
         """
         origin = os.path.abspath(spec.origin) if spec and spec.origin else ""
-        if spec and origin.startswith(self.site_packages + os.sep):
-            prepared = os.path.join(FOLDER, "files", origin[len(self.site_packages) + 1 :])
+        root = next((root for root in self.roots if origin.startswith(root + os.sep)), None)
+        if spec and root:
+            prepared = os.path.join(FOLDER, "files", origin[len(root) + 1 :])
             if os.path.isfile(prepared):
                 from importlib.machinery import SourceFileLoader
 
@@ -48,8 +49,14 @@ class PatchedFinder:
         return spec
 
 
-def _found_by_others(finder: PatchedFinder, name: str, path: "Any", target: "Any") -> "Optional[ModuleSpec]":
-    specs = (other.find_spec(name, path, target) for other in sys.meta_path if other is not finder)
+def _found_behind(finder: PatchedFinder, name: str, path: "Any", target: "Any") -> "Optional[ModuleSpec]":
+    """What the finders behind it find. Those before it found nothing, or may be asking just now."""
+    return _first_spec(sys.meta_path[sys.meta_path.index(finder) + 1 :], name, path, target)
+
+
+def _first_spec(finders: "List[Any]", name: str, path: "Any" = None, target: "Any" = None) -> "Optional[ModuleSpec]":
+    """As the import system does, without finders of the old protocol."""
+    specs = (finder.find_spec(name, path, target) for finder in finders if hasattr(finder, "find_spec"))
     return next((spec for spec in specs if spec), None)
 
 
@@ -79,8 +86,7 @@ def _run_sequel() -> None:
 
 def _run_shadowed() -> None:
     """Runs the sitecustomize that there would be without this one, if there is any."""
-    finders = (finder.find_spec("sitecustomize", None) for finder in sys.meta_path)
-    spec = next((spec for spec in finders if spec), None)
+    spec = _first_spec(sys.meta_path, "sitecustomize")
     if spec and spec.loader:
         from importlib.util import module_from_spec
 
@@ -92,8 +98,10 @@ def _start() -> None:
     sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != SITE]
     with open(os.path.join(FOLDER, "site-packages"), encoding="utf-8", errors="surrogateescape") as file:
         site_packages = file.read()
-    if site_packages in [os.path.abspath(entry) for entry in sys.path]:
-        sys.meta_path.insert(0, PatchedFinder(site_packages))
+    real = os.path.realpath(site_packages)
+    roots = [os.path.abspath(entry) for entry in sys.path if os.path.realpath(entry) == real]
+    if roots:
+        sys.meta_path.insert(0, PatchedFinder(roots))
         if "torch" in sys.modules:  # a .pth file imported it
             _run_sequel()
 

@@ -158,7 +158,8 @@ def to_mps_device(tensor: torch.Tensor) -> torch.Tensor:
     """A copy on the emulated device."""
     if isinstance(tensor, EmulatedTensor):
         return tensor
-    return EmulatedTensor(tensor.detach().clone()).requires_grad_(tensor.requires_grad)
+    made = EmulatedTensor(tensor.detach().clone())
+    return made.requires_grad_() if tensor.requires_grad else made
 
 
 def to_cpu(tensor: torch.Tensor) -> torch.Tensor:

@@ -67,7 +67,7 @@ class PatchingFinder:
         """What the finders behind this one find, with a loader that also patches."""
         if name not in PATCHES:
             return None
-        behind = sys.meta_path[sys.meta_path.index(self) + 1 :]
+        behind = [one for one in sys.meta_path[sys.meta_path.index(self) + 1 :] if hasattr(one, "find_spec")]
         spec: Any = next(filter(None, (finder.find_spec(name, path, target) for finder in behind)), None)
         if spec is not None:
             load = spec.loader.exec_module

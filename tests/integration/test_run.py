@@ -37,6 +37,18 @@ from torch import isin
 print(caller.isin_mps_friendly is defining.isin_mps_friendly, isin is torch.isin, isin.__module__)
 """
 PATCHED = "True True torch\n"
+FINDERS = """
+import sys
+
+class Old:
+    def find_module(self, name, path=None):
+        return None
+
+class Asking:
+    def find_spec(self, name, path=None, target=None):
+        specs = (one.find_spec(name, path, target) for one in sys.meta_path if one is not self)
+        return next(filter(None, specs), None)
+"""
 
 
 def make_environment(folder: Path, python: Path, site_of: Path) -> Path:
@@ -165,6 +177,18 @@ class TestModules:
         assert path.endswith("files/transformers/pytorch_utils.py")
         assert Path(path).read_text().splitlines()[number - 1].strip() == line.strip()
 
+    @pytest.mark.parametrize("finder", ["Old", "Asking"])
+    @pytest.mark.parametrize("first", [True, False])
+    def test_other_import_hooks_may_stand_beside_it(self, app: App, finder: str, first: bool) -> None:
+        script = app.script(f"{FINDERS}\nsys.meta_path.insert({0 if first else 99}, {finder}())\n{SHOW}")
+        assert app.said("--", script) == PATCHED
+
+    def test_the_folder_may_be_on_the_path_under_another_name(self, app: App) -> None:
+        alias = app.folder / "alias"
+        alias.symlink_to(app.python.parent.parent)
+        code = f"import subprocess; subprocess.run([{str(alias / 'bin' / 'python')!r}, '-c', {SHOW!r}], check=True)"
+        assert app.said("-c", code) == PATCHED
+
     def test_a_module_says_where_it_is_installed(self, app: App) -> None:
         told = app.said("-c", "import transformers.pytorch_utils as m; print(m.__file__, m.__spec__.origin, sep='\\n')")
         assert set(told.split()) == {str(app.site / "transformers" / "pytorch_utils.py")}
@@ -281,6 +305,11 @@ class TestEnvironment:
         told = app.said("-c", code, environ={"PYTHONPATH": str(app.folder)})
         assert told == f"theirs True\n{app.folder / 'sitecustomize.py'}\n"
 
+    @pytest.mark.parametrize("path", ["", ":", ":nowhere", "nowhere::", "nowhere"])
+    def test_sys_path_is_as_without_the_tool(self, app: App, path: str) -> None:
+        script, environ = app.script("import sys; print(sys.path)"), {"PYTHONPATH": path}
+        assert app.said("--", script, environ=environ) == app.plain(script, environ=environ).stdout
+
     def test_a_sitecustomize_that_fails_fails_as_without_the_tool(self, app: App) -> None:
         app.script("raise ValueError('theirs')", "sitecustomize.py")
         environ = {"PYTHONPATH": str(app.folder)}
@@ -389,6 +418,15 @@ class TestCache:
         (new,) = app.folders()
         assert new != old
 
+    def test_nothing_is_run_from_what_was_removed_in_part(self, app: App) -> None:
+        app.said("-c", "0")
+        (old,) = app.folders()
+        os.utime(old, (0, 0))
+        killed = f"import shutil; shutil.rmtree = lambda *_, **__: exit(9); {MAIN}"
+        command = [sys.executable, "-c", killed, "run", "--python", app.python, "--unpatched", "-c", "0"]
+        assert app.start(command).returncode == 9
+        assert old not in app.folders()
+
     def test_what_is_used_is_kept(self, app: App) -> None:
         app.said("-c", "0")
         (folder,) = app.folders()
@@ -480,6 +518,8 @@ loaded = through_a_file({"a": [x, (x.cpu(), 1)], "b": None}, map_location="mps")
 assert loaded["a"][0].is_mps and loaded["a"][1][0].is_mps and loaded["a"][1][1] == 1 and loaded["b"] is None
 assert through_a_file(torch.nn.Linear(1, 1), map_location=torch.device("mps"), weights_only=False).weight.is_mps
 assert pickle.loads(pickle.dumps(x)).is_mps
+assert torch.vmap(lambda row: torch.isin(row, x[1]))(x.view(3, 1)).tolist() == [[False], [True], [False]]
+assert torch.vmap(lambda row: row.cpu().to("mps") + 1)(x.view(3, 1)).is_mps
 print("all")
 """
 

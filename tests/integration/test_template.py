@@ -31,15 +31,16 @@ ERRORS = {  # what an unpatched release raises under the rules
 
 def start(command: list[object], folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
     """What a command says, with nothing of ours on its path and no network."""
-    environ = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    environ |= {"HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore", **more}
+    environ = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "PYTORCH"))}
+    environ |= {"HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore", "MPS_PATCHER_CACHE": str(folder / "cache"), **more}
     line = [str(word) for word in command]
     return subprocess.run(line, cwd=folder, env=environ, capture_output=True, text=True, check=False)
 
 
 def emulated(python: Path, rules: tuple[str, str], *command: object) -> list[object]:
     """The command line that runs a script, unpatched, on the emulated device under these rules of torch and macOS."""
-    return [python, SUPPORT / "emulate.py", *rules, *command]
+    options = ["--python", python, "--emulate", "--torch", rules[0], "--macos", rules[1], "--unpatched"]
+    return [sys.executable, "-m", "patcher", "run", *options, "--", *command]
 
 
 def out(done: subprocess.CompletedProcess[str]) -> str:
@@ -174,8 +175,12 @@ if hasattr(pytorch_utils, "isin_mps_friendly"):
     from transformers.pytorch_utils import isin_mps_friendly
 """
 FIRST = """
-import mps_runtime_patch, os, sys
-assert os.environ["PYTORCH_ENABLE_MPS_FALLBACK"] == "1"
+import sys
+class Old:
+    "A finder of the protocol that Python 3.12 dropped, as of old releases of six."
+    def find_module(self, name, path=None): pass
+sys.meta_path.insert(0, Old())
+import mps_runtime_patch
 import by_name
 assert "transformers.generation.utils" not in sys.modules, "it is patched when it comes, and not imported for that"
 assert by_name.isin_mps_friendly is mps_runtime_patch.isin_mps_friendly
@@ -233,7 +238,8 @@ class TestRuntime:
 
         def start_script(script: str, release: str, rules: tuple[str, str]) -> list[str]:
             (folder / "mine.py").write_text(script)
-            return out(start(emulated(python_with(release), rules, "mine.py", model), folder)).splitlines()
+            command = emulated(python_with(release), rules, "mine.py", model)
+            return out(start(command, folder, PYTORCH_ENABLE_MPS_FALLBACK="0")).splitlines()
 
         return start_script
 
@@ -260,7 +266,7 @@ class TestRuntime:
         self, line: str, torch_env: Path, folder: Path
     ) -> None:
         (folder / "mine.py").write_text(
-            "import sys\nsys.modules['transformers'] = None\n"  # as if it were not installed
-            f"{line}\nprint(torch.isin is torch._C._VariableFunctions.isin)\n"
+            "import os, sys\nsys.modules['transformers'] = None\n"  # as if it were not installed
+            f"{line}\nprint(torch.isin is torch._C._VariableFunctions.isin, os.environ['PYTORCH_ENABLE_MPS_FALLBACK'])"
         )
-        assert out(start([torch_env, "mine.py"], folder)) == "True\n"
+        assert out(start([torch_env, "mine.py"], folder)) == "True 1\n"
