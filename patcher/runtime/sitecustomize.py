@@ -31,12 +31,14 @@ class PatchedFinder:
             __import__("torch")  # transformers asks for torch's version before it imports it
         if name == "torch":
             return _with_sequel(_found_behind(self, name, path, target))
-        return self._patched(_found_behind(self, name, path, target)) if name.startswith("transformers.") else None
+        if name == "transformers" or name.startswith("transformers."):
+            return self._patched(_found_behind(self, name, path, target))
+        return None
 
     def _patched(self, spec: "Optional[ModuleSpec]") -> "Optional[ModuleSpec]":
         """The spec; its code comes from the prepared file, whose path is what tracebacks and debuggers show.
 
-        `__file__` stays the installed one. Bytecode is kept beside the prepared file.
+        `__file__` stays the installed one. Bytecode is kept beside the prepared file; for others none is written.
         """
         origin = os.path.abspath(spec.origin) if spec and spec.origin else ""
         root = next((root for root in self.roots if origin.startswith(root + os.sep)), None)
@@ -46,7 +48,14 @@ class PatchedFinder:
                 from importlib.machinery import SourceFileLoader
 
                 spec.loader = SourceFileLoader(spec.name, prepared)
+            elif hasattr(spec.loader, "set_data"):
+                loader: "Any" = spec.loader
+                loader.set_data = _write_nothing
         return spec
+
+
+def _write_nothing(*_args: "Any", **_kwargs: "Any") -> None:
+    """In the place of a loader's `set_data`, which writes bytecode."""
 
 
 def _found_behind(finder: PatchedFinder, name: str, path: "Any", target: "Any") -> "Optional[ModuleSpec]":
