@@ -18,6 +18,7 @@ RELEASES ?=
 .PHONY: help
 help:
 	@echo 'make test                the tests, also those that need real torch; the same inputs in every run'
+	@echo 'make test-models         run, template, evaluate, the reports and the whole round on models and real torch'
 	@echo 'make test-seed           those of the pair of the first bug report: torch 2.1.0 + transformers 4.45.1'
 	@echo 'make test-compatibility  compare docs/compatibility.json with fresh runs (RELEASES=all or some; else a sample)'
 	@echo 'make test-container      build examples/container as real images, run them, compare them'
@@ -52,6 +53,10 @@ $(READY): pyproject.toml
 test: $(READY)
 	$(PY) $(TESTS) $(ARGS) || test $$? -eq 5
 	@torch=$$($(PY) tests/support/torch_env.py current) && set -x && { "$$torch" $(TESTS) tests/integration/torch $(ARGS) || test $$? -eq 5; }
+
+.PHONY: test-models
+test-models: $(READY)
+	$(PY) $(TESTS) -m 'models and not seed' $(ARGS) || test $$? -eq 5
 
 .PHONY: test-seed
 test-seed: $(READY)

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.models
+
 ROOT = Path(__file__).resolve().parents[2]
 SAVE = ROOT / "tests" / "support" / "save_model.py"
 ROWS = 14

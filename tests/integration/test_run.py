@@ -523,6 +523,7 @@ print("all")
 """
 
 
+@pytest.mark.models
 class TestRealTorch:
     """transformers 4.45.1 on the emulated device, whose rules are those of torch 2.1."""
 

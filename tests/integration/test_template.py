@@ -18,6 +18,8 @@ from torch_env import throwaway
 from patcher.catalogue import load_catalogue
 from patcher.template import render
 
+pytestmark = pytest.mark.models
+
 SUPPORT = Path(__file__).resolve().parents[1] / "support"
 RELEASES = ("4.45.1", "4.44.2")
 RULES = (("2.1", "13"), ("2.7", "13"))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from engine import DIRECT, ISIN, Env, codes, fine
 
-from patcher import snapshot
+from patcher import scan
 from patcher.errors import PatcherError
 from patcher.model import State
 
@@ -49,7 +49,7 @@ class TestScan:
         assert [file.path for file in two.status()[DIRECT].files] == list(two.callers)
 
     def test_a_long_one_is_read_to_its_end(self, two: Env, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(snapshot, "_BUFFER", 64)
+        monkeypatch.setattr(scan, "_BUFFER", 64)
         self.write(two, "long.py", text=f"{'#' * 999}\n{CALL}")
         files = {path.name: status.image.data for path, status in two.take().files.items()}
         assert files["long.py"] == (two.source.parent / "long.py").read_bytes()

@@ -23,6 +23,8 @@ import patcher
 from tests.integration.reports.scenario import Scenario
 from tests.integration.reports.scenarios import SCENARIOS
 
+pytestmark = pytest.mark.models
+
 ROOT = Path(patcher.__file__).resolve().parent.parent
 REPLAYS = [
     pytest.param(scenario, release, id=f"{scenario.name}-on-{release}")
