@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -16,6 +17,7 @@ from save_model import save
 
 from patcher.evaluator import agreement, devices, models, prompts, runner
 from patcher.evaluator.failures import Failure, explained
+from patches.isin_mps_friendly.replacement import isin_mps_friendly
 
 SCENARIOS = [{"id": f"s{n}", "prompt": "w5 w6" + " w7 w8 w9" * n} for n in range(3)]
 Change = Callable[[Any], None]
@@ -26,6 +28,15 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     folder = tmp_path_factory.mktemp("model")
     save(str(folder), request.param)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def patched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """transformers has the fixed function, as `evaluate` sees to."""
+    importlib.import_module("transformers.generation.utils")
+    for name, module in list(sys.modules.items()):
+        if name.startswith("transformers.") and "isin_mps_friendly" in vars(module):
+            monkeypatch.setattr(module, "isin_mps_friendly", isin_mps_friendly)
 
 
 @pytest.fixture
