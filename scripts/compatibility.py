@@ -46,7 +46,7 @@ RELEASES = (
     "5.15.1", "5.16.1", "5.17.0", "5.18.0", "5.19.0", "5.20.2", "5.21.1", "5.22.2", "5.23.0", "5.24.0",
 )  # fmt: skip
 # Where what is to be done changes from one release to the next, and the newest
-SAMPLE = ("4.38.2", "4.44.2", "4.46.2", RELEASES[-1])
+SAMPLE = ("4.44.2", "4.46.2", RELEASES[-1])
 HELPER, FUNCTION = "transformers/pytorch_utils.py", "isin_mps_friendly"
 CALLEE = ast.dump(ast.parse("torch.isin", mode="eval").body)
 WORKERS = os.cpu_count() or 1
