@@ -131,4 +131,4 @@ coverage: $(READY)
 
 .PHONY: clean
 clean:
-	rm -rf $(VENV) dist build .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) dist build demo-evaluation .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache

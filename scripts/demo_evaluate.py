@@ -34,7 +34,8 @@ def main() -> None:
         model = ensure_model(python)
         command = [sys.executable, "-m", "patcher", "evaluate", "--python", str(python), "--model", str(model)]
         command += ["--scenarios", str(EXAMPLE / "scenarios.jsonl"), "--max-new-tokens", "16", "--batch-size", "10"]
-        subprocess.run([*command, "--output", str(output)], check=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+        command += ["--output", str(output), *(["--resume"] if output.exists() else [])]
+        subprocess.run(command, check=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
     report = json.loads((output / "report.json").read_bytes())
     if not report["complete"] or report["scenarios_done"] != 50:
         sys.exit("error: not all scenarios were done")
