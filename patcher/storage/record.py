@@ -89,4 +89,6 @@ def _path_in(row: str) -> str:
 
 
 def _end_of(row: str) -> str:
-    return next((end for end in ("\r\n", "\r", "\n") if row.endswith(end)), "\n")
+    """How a row ends: a last one whose quote is never closed may have several line ends, of which the first counts."""
+    ends = row[len(row.rstrip("\r\n")) :]
+    return next((end for end in ("\r\n", "\r", "\n") if ends.startswith(end)), "\n")
