@@ -47,7 +47,7 @@ def scan_package(site_packages: Path, package: str, catalogue: Sequence[Patch]) 
 
 
 class _Mention(NamedTuple):
-    """What to look for in thousands of files: to find `stem` takes half the time of `pattern`, which begins with it."""
+    """What to look for in thousands of files: `stem` is found in half the time of `pattern`, which begins with it."""
 
     stem: bytes
     pattern: re.Pattern[bytes]
@@ -55,7 +55,11 @@ class _Mention(NamedTuple):
     def is_in(self, buffer: bytearray, size: int) -> bool:
         """Whether it is in the first `size` bytes."""
         start = buffer.find(self.stem, 0, size)
-        return start >= 0 and self.pattern.search(buffer, start, size) is not None
+        while start >= 0:
+            if self.pattern.match(buffer, start, size):
+                return True
+            start = buffer.find(self.stem, start + 1, size)
+        return False
 
 
 def _mention(catalogue: Sequence[Patch]) -> _Mention:
