@@ -10,9 +10,10 @@ from typing import Any
 
 import click
 
+from patcher.document import as_json
 from patcher.errors import PatcherError
 from patcher.options import OutputOptions, Usage
-from patcher.output import as_json, failure
+from patcher.output import failure
 
 
 class Interrupted(PatcherError):

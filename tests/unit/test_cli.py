@@ -18,6 +18,7 @@ from documents import read_document
 
 from patcher import __version__, cli, operations
 from patcher.catalogue import load_catalogue
+from patcher.commands import patching
 from patcher.errors import CannotTell, PatcherError
 from patcher.model import Check, Effect, Impact, NotFound, State
 from patcher.model import Result as Outcome
@@ -274,7 +275,7 @@ class TestExitCodes:
         assert run("status", "--site-packages", site).exit_code == (0 if code == 4 else code)
 
     def test_a_failed_check_is_a_failure(self) -> None:
-        assert cli.exit_code(FAILED_CHECK, check=False) == 1
+        assert patching.exit_code(FAILED_CHECK, check=False) == 1
 
     def test_check_says_whether_a_target_is_patched(self, site: Path) -> None:
         assert run("status", "--site-packages", site).exit_code == 0
@@ -323,16 +324,16 @@ IDLE = FINE._replace(patch="direct_isin", state=State.ABSENT, impact=Impact(effe
 
 def test_what_a_target_has_nothing_for_is_left_out_beside_what_it_has() -> None:
     elsewhere = IDLE._replace(target=NOWHERE._replace(python=Path("/other")))
-    assert cli.relevant((FINE, IDLE)) == (FINE,)
-    assert cli.relevant((IDLE,)) == (IDLE,)
-    assert cli.relevant((FINE, IDLE, elsewhere)) == (FINE, elsewhere)
+    assert patching.relevant((FINE, IDLE)) == (FINE,)
+    assert patching.relevant((IDLE,)) == (IDLE,)
+    assert patching.relevant((FINE, IDLE, elsewhere)) == (FINE, elsewhere)
     for told in (
         IDLE._replace(impact=Impact(effect=Effect.EDGE_CASES)),
         IDLE._replace(changed=True),
         IDLE._replace(error=FAILED.error),
         IDLE._replace(state=State.UNPATCHED),
     ):
-        assert cli.relevant((FINE, told)) == (FINE, told)
+        assert patching.relevant((FINE, told)) == (FINE, told)
 
 
 class TestJson:

@@ -11,6 +11,7 @@ import pytest
 from documents import read_document, validator
 
 from patcher import output
+from patcher.document import as_json
 from patcher.errors import CannotTell, PatcherError
 from patcher.model import ChangedFile, Check, Device, Effect, Impact, NotFound, Result, State, Target
 
@@ -70,7 +71,7 @@ def text(command: str, *results: Result, style: output.TextStyle = PLAIN) -> str
 
 def document(command: str | None, *results: Result, error: PatcherError | None = None) -> dict[str, Any]:
     ok = not error and not any(result.error for result in results)
-    return read_document(output.as_json(command, results, ok=ok, error=error))
+    return read_document(as_json(command, results, ok=ok, error=error))
 
 
 def test_the_document_has_every_key_of_the_schema() -> None:
@@ -138,7 +139,7 @@ def test_an_error_of_the_whole_run_stands_beside_the_results() -> None:
 
 def test_a_path_that_is_no_unicode_still_gives_a_document() -> None:
     odd = FOUND._replace(files=(FOUND.files[0]._replace(path=Path("/srv/\udcff/pytorch_utils.py")),))
-    assert output.as_json("status", [odd], ok=True).isascii()
+    assert as_json("status", [odd], ok=True).isascii()
     assert document("status", odd)
 
 

@@ -1,0 +1,141 @@
+"""The options of single commands: what they are called, and what they accept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from patcher.options import Function, Usage, together
+
+
+def _release(example: str, *, least: int, most: int) -> Callable[[click.Context, click.Parameter, str | None], Any]:
+    """A callback that lets a version of `least` to `most` plain numbers pass, as the text that was given."""
+
+    def check(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+        if value is not None and not (_is_plain(value) and least <= value.count(".") + 1 <= most):
+            raise click.BadParameter(f"{value!r} is not a version such as {example}.")  # click adds of what
+        return value
+
+    return check
+
+
+def _is_plain(version: str) -> bool:
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        return Version(version).base_version == version
+    except InvalidVersion:
+        return False
+
+
+def write_options(function: Function) -> Function:
+    """The options of what writes."""
+    return together(
+        function,
+        click.option("--dry-run", is_flag=True, help="Change nothing; say what would be done."),
+        click.option("--diff", is_flag=True, help="Show what changes."),
+        click.option("--force", is_flag=True, help="Go on where the function or the file is not the expected one."),
+    )
+
+
+def backup_option(function: Function) -> Function:
+    """The option of apply alone."""
+    text = "Change the source alone: no backup, and RECORD as it is. For images: the layer below is the backup."
+    return click.option("--no-backup", "backup", is_flag=True, flag_value=False, default=True, help=text)(function)
+
+
+def macos_option(function: Function) -> Function:
+    """The macOS of status and apply."""
+    text = "Judge for this macOS. [default: this machine's, or the oldest that the torch supports]"
+    return click.option("--macos", metavar="N", callback=_release("14", least=1, most=3), help=text)(function)
+
+
+def verify_options(function: Function) -> Function:
+    """The options of verify."""
+    device = click.Choice(["auto", "mps", "emulated"])
+    return together(
+        function,
+        click.option("--static", is_flag=True, help="Prove source and bytecode only, without running transformers."),
+        click.option("--device", type=device, help="The real MPS, an emulated one, or auto: real where there is one."),
+        click.option("--torch", metavar="X.Y", callback=_release("2.1", least=2, most=2),
+                     help="Emulate the rules of this torch. [default: the installed one]"),
+        click.option("--macos", metavar="N", callback=_release("14", least=1, most=3),
+                     help="Emulate the rules of this macOS. [default: the oldest that the torch supports]"),
+        click.option("--timeout", type=click.IntRange(1, 86400), metavar="S", default=600,
+                     help="Seconds until the self-test of a target is given up. [default: 600]"),
+    )  # fmt: skip
+
+
+class ProgramCommand(click.Command):
+    """A command that ends with a program: what follows `--`, or begins with -m or -c, is not for this command.
+
+    All that it prints is the program's, so it has no --json.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params = [parameter for parameter in self.params if parameter.name != "json"]
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        """What the first line of the help says."""
+        return [*super().collect_usage_pieces(ctx), "-- SCRIPT [ARGS]..."]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parses what comes before the program. Raises click.UsageError where there is none."""
+        starts = (number for number, word in enumerate(args) if word == "--" or word.startswith(("-m", "-c")))
+        start = next(starts, len(args))
+        program = args[start + 1 :] if args[start : start + 1] == ["--"] else args[start:]
+        ctx.meta[PROGRAM] = tuple(program)
+        rest = super().parse_args(ctx, args[:start])
+        if not program:
+            raise click.UsageError("There is no program: write `-- SCRIPT`, `-m MODULE` or `-c CODE` last.", ctx)
+        return rest
+
+
+PROGRAM = "patcher.program"
+"""Where the context of a ProgramCommand keeps the words of the program."""
+
+
+def check_run_options(*, emulate: bool, torch: str | None) -> None:
+    """Refuses options of run that mean nothing without another. Raises Usage."""
+    if torch and not emulate:
+        message = "--torch chooses the rules of an emulated device."
+        raise Usage("usage", message, "Add --emulate, or leave it out.")
+
+
+def program_words() -> tuple[str, ...]:
+    """The program, as Python's own command line takes it. Raises Usage for options that leave the patches out."""
+    program: tuple[str, ...] = click.get_current_context().meta[PROGRAM]
+    for word in program:
+        if not word.startswith("-") or word.startswith(("-m", "-c", "-X", "-W", "--")) or word == "-":
+            break
+        if isolating := set(word) & set("IES"):
+            hint = "Leave it out: the patches come by PYTHONPATH and site."
+            raise Usage("usage", f"With -{min(isolating)} Python takes nothing from its environment.", hint)
+    return program
+
+
+def run_options(function: Function) -> Function:
+    """The options of run."""
+    return together(
+        function,
+        click.option("--emulate", is_flag=True, help="Device `mps` is an emulated one, as verify has it."),
+        click.option("--torch", metavar="X.Y", callback=_release("2.1", least=2, most=2),
+                     help="Emulate the rules of this torch. [default: the installed one]"),
+        click.option("--macos", metavar="N", callback=_release("14", least=1, most=3),
+                     help="Judge for this macOS, or emulate its rules. [default: this machine's, or the oldest "
+                          "that the torch supports]"),
+        click.option("--unpatched", is_flag=True, help="Without the patches, to see the defect."),
+    )  # fmt: skip
+
+
+def check_verify_options(*, static: bool, device: str | None, torch: str | None, macos: str | None) -> None:
+    """Refuses options of verify that contradict each other. Raises Usage."""
+    if static and (device or torch or macos):
+        hint = "Leave out --static, or --device, --torch and --macos."
+        raise Usage("usage", "--static runs nothing on a device.", hint)
+    if device == "mps" and (torch or macos):
+        message = "--torch and --macos choose the rules of an emulated device; the real one has its own."
+        raise Usage("usage", message, "Leave them out, or say --device emulated.")

@@ -1,0 +1,1 @@
+"""The commands: each is parsed, carried out and reported here."""

@@ -1,0 +1,105 @@
+"""run, template and evaluate: they run programs with the patches in memory, or print what does."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from patcher.boundary import echo, notify
+from patcher.catalogue import load_catalogue
+from patcher.command_options import ProgramCommand, check_run_options, program_words, run_options
+from patcher.commands.patching import lock_timeout
+from patcher.errors import PatcherError
+from patcher.evaluation.options import EvaluateOptions
+from patcher.evaluation_options import evaluate_options, find_target
+from patcher.options import NonEmptyPath, OutputOptions, Request, common_options, target_options
+from patcher.storage.lock import LockTimeout
+from patcher.template import KINDS, render, write_new
+
+
+@click.command("run", cls=ProgramCommand)
+@run_options
+@target_options
+def run_command(request: Request, emulate: bool, torch: str | None, macos: str | None, unpatched: bool) -> NoReturn:
+    """Run a program in the target's interpreter with the patches in memory.
+
+    Not one byte of the installation changes. Instead of `-- SCRIPT` it may be -m MODULE or -c CODE, as with Python.
+    """
+    from patcher.run import Emulation, emulation_notice, prepare  # only this command needs it
+
+    words, target = program_words(), request.target()
+    check_run_options(emulate=emulate, torch=torch)
+    emulation = Emulation(torch=torch, macos=macos) if emulate else None
+    environ = prepare(
+        target, request.patches, named=request.named, lock=lock_timeout(request), macos=macos, unpatched=unpatched,
+        emulate=emulation, environ=os.environ,
+    )  # fmt: skip
+    if emulation:
+        notify(emulation_notice(target, emulation), request.output)
+    replace_process([str(target.python), *words], environ)
+
+
+def replace_process(command: list[str], environ: dict[str, str]) -> NoReturn:
+    """Ends this process as that command, which has its streams, its signals and its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream:
+            stream.flush()
+    try:
+        os.execve(command[0], command, environ)  # noqa: S606 - no shell is wanted
+    except OSError as error:
+        message = f"{command[0]} cannot be started: {error.strerror}."
+        raise PatcherError("python-broken", message, "Name a working Python with --python.") from error
+
+
+@click.command("template")
+@click.argument("kind", type=click.Choice(KINDS), default=KINDS[0], required=False)
+@click.option("--output", type=NonEmptyPath(path_type=Path), metavar="FILE", help="Write this new file, instead.")
+@common_options
+@click.pass_obj
+def template_command(output_options: OutputOptions, kind: str, output: Path | None) -> None:
+    """Print a script to start from.
+
+    It depends on nothing of mps-patcher, and runs on Apple GPUs, on CUDA and on the CPU.
+
+    \b
+    script   loads a model and generates
+    runtime  mps_runtime_patch.py, for scripts that exist: they import it
+    """
+    text = render(kind, load_catalogue())
+    if output is not None:
+        write_new(text, output)
+        text = "" if output_options.quiet else f"Wrote {output}."
+    echo(text.removesuffix("\n"), output_options)
+
+
+@click.command("evaluate")
+@evaluate_options
+@click.pass_obj
+def evaluate_command(
+    output: OutputOptions, evaluation: EvaluateOptions, python: Path | None, lock_timeout: int
+) -> None:
+    """Run a model on each device, and say whether its answers agree and how fast they are.
+
+    It runs in the target's own interpreter, patched in memory if the installation is not.
+    """
+    from patcher.evaluation.patched import prepare_interpreter  # only this command needs it
+    from patcher.evaluation.progress import choose_progress
+    from patcher.evaluation.reports import PAGE
+    from patcher.evaluation.session import evaluate
+    from patcher.evaluation.table import as_table
+
+    show = functools.partial(notify, output=output)
+    lock = LockTimeout(seconds=lock_timeout, notify=show)
+    target, terminal = find_target(python), bool(sys.stderr and sys.stderr.isatty())
+    patched = prepare_interpreter(target, os.environ, lock)
+    progress = choose_progress(show, quiet=output.quiet, terminal=terminal)
+    report = evaluate(target, evaluation, patched, lock=lock, progress=progress)
+    if not output.quiet:
+        echo(as_table(report, evaluation.output), output)
+        if not (evaluation.output / PAGE).exists():
+            notify(f"{PAGE} needs matplotlib: install mps-patcher[evaluate], and say --resume to have it.", output)
