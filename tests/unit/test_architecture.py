@@ -19,16 +19,16 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "patcher"
 # From the bottom to the top: each layer imports from those before it, and from itself without a circle.
 LAYERS = (
-    {"errors", "model", "owner", "diff", "selftest", "evaluator", "runtime"},
+    {"errors", "model", "owner", "diff", "text", "traceback", "selftest", "evaluator", "runtime"},
     {"catalogue", "edit", "storage", "targets"},
     {"scan", "prepared"},
     {"snapshot"},
     {"recompute", "plan"},
     {"messages", "transaction"},
-    {"operations", "evidence", "template"},
+    {"operations", "evidence", "template", "explain"},
     {"verify", "run"},
     {"evaluation"},
-    {"options", "command_options", "evaluation_options", "output", "document", "boundary"},
+    {"options", "command_options", "evaluation_options", "output", "explain_text", "document", "boundary"},
     {"commands", "cli", "__main__"},
 )
 PROBE = PACKAGE / "targets" / "probe.py"
