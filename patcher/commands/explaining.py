@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
 
-from patcher.boundary import echo
-from patcher.commands.patching import terminal_width
-from patcher.options import OutputOptions, common_options
+from patcher.boundary import echo, notify
+from patcher.command_options import TextCommand
+from patcher.commands.patching import lock_timeout, terminal_width
+from patcher.options import OutputOptions, Request, common_options, target_options
+from patcher.targets.find import current_folder
 
 
 @click.command("explain")
@@ -37,3 +40,18 @@ def _standard_input() -> str:
     if sys.stdin is None or sys.stdin.isatty():
         return ""
     return sys.stdin.buffer.read().decode("utf-8", "replace")
+
+
+@click.command("doctor", cls=TextCommand)
+@target_options
+def doctor_command(request: Request) -> None:
+    """Print what this machine and the target are, to paste into a report.
+
+    That is macOS, chip, torch and MPS, transformers, what is patched, and other packages that call torch.isin. It holds
+    no path of the home folder.
+    """
+    from patcher.doctor import diagnose  # only this command needs it
+
+    if sys.stderr and sys.stderr.isatty():
+        notify("Asking torch in the target's interpreter; this takes some seconds.", request.output)
+    echo(diagnose(request.targets(), os.environ, current_folder(), lock=lock_timeout(request)), request.output)

@@ -21,21 +21,21 @@ PACKAGE = ROOT / "patcher"
 LAYERS = (
     {"errors", "model", "owner", "diff", "text", "traceback", "selftest", "evaluator", "runtime"},
     {"catalogue", "edit", "storage", "targets"},
-    {"scan", "prepared"},
+    {"scan", "prepared", "callers"},
     {"snapshot"},
     {"recompute", "plan"},
     {"messages", "transaction"},
     {"operations", "evidence", "template", "explain"},
-    {"verify", "run"},
+    {"verify", "run", "doctor"},
     {"evaluation"},
     {"options", "command_options", "evaluation_options", "output", "explain_text", "document", "boundary"},
     {"commands", "cli", "__main__"},
 )
-PROBE = PACKAGE / "targets" / "probe.py"
+PROBES = (PACKAGE / "targets" / "probe.py", PACKAGE / "targets" / "torch_probe.py")
 # These run inside the target's interpreter, which holds nothing of ours.
 FOLDERS = (PACKAGE / "selftest", PACKAGE / "evaluator", PACKAGE / "runtime", PACKAGE / "templates")
 GUESTS = [
-    PROBE,
+    *PROBES,
     *(path for folder in FOLDERS for path in sorted(folder.rglob("*.py"))),
     *sorted((ROOT / "patches").glob("*/contract.py")),
 ]
