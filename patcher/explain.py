@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cache
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from patcher.catalogue import load_catalogue
 from patcher.errors import CannotTell
 from patcher.model import Effect, EffectRow, FunctionPatch, Patch
 from patcher.selftest import rules
-from patcher.traceback import Frame, PastedError, read_error, squeezed
+from patcher.traceback import Frame, PastedError, read_errors, squeezed, without_colors
 
 FALLBACK_VARIABLE = "PYTORCH_ENABLE_MPS_FALLBACK=1"
 _TELLING = re.compile("isin|mps|test_elements", re.IGNORECASE)
@@ -57,9 +57,8 @@ class Explanation(NamedTuple):
     @property
     def is_foreign(self) -> bool:
         """Whether another package, or the user's own code, called torch.isin itself."""
-        if self.origin is None or self.error.raised_as == "ImportError":
-            return False
-        return not self.origin.is_in("transformers")
+        is_call = self.error.raised_as != "ImportError" and re.search("isin|test_elements", self.error.text)
+        return bool(self.origin and is_call and not self.origin.is_in("transformers"))
 
     @property
     def rows(self) -> tuple[EffectRow, ...]:
@@ -89,36 +88,39 @@ def explain_error(text: str) -> Explanation:
 
     Raises CannotTell: `other-error`: it is one that no patch is about; `unknown-error`: it may be anything.
     """
-    pasted = read_error(text)
-    known = _known(pasted)
-    if known and not (known.is_common and pasted.frames and not _function_in(pasted)):
-        return Explanation(known, pasted.origin)
-    if known:
-        raise _elsewhere(pasted)
-    if other := _other_error(pasted):
-        raise other
-    if patch := _function_in(pasted):
+    text = without_colors(text)
+    errors = read_errors(text)
+    for pasted in errors:
+        known = _known(pasted.text)
+        if known and (not known.is_common or _function_in(pasted) or len(errors) == 1):
+            return Explanation(known, pasted.origin)
+    if quoted := _quoted(text):
+        return Explanation(quoted, None)
+    last = errors[0]
+    if patch := _function_in(last):
         row = next(row for row in patch.effects if row.error is None)
-        return Explanation(KnownError(pasted.last_line, ((patch, row),)), pasted.origin)
-    hint = "If its traceback shows torch.isin on MPS, please report it with that and what `mps-patcher doctor` prints."
-    raise CannotTell("unknown-error", "That is none of the errors that mps-patcher knows.", hint)
+        return Explanation(KnownError(last.last_line, ((patch, row),)), last.origin)
+    raise _other_error(text) or (_elsewhere(last) if _known(last.text) else _unknown())
 
 
-def _known(pasted: PastedError) -> KnownError | None:
-    """The known error in it: the last one of the error itself, else of all the output, else the one that it quotes."""
-    telling = [one for one in known_errors() if not one.is_common]
-    if found := _last(pasted.tail, known_errors()) or _last(pasted.text, telling):
-        return found
-    part = squeezed(re.sub(r"^\W*[\w.]*(error|exception):\s", "", pasted.text, flags=re.IGNORECASE))
-    quoted = [one for one in known_errors() if len(part) >= _SHORTEST_PART and part in one.key]
-    return quoted[0] if len(quoted) == 1 else None
-
-
-def _last(text: str, errors: Sequence[KnownError]) -> KnownError | None:
+def _known(text: str) -> KnownError | None:
+    """The known error in the text; of several the last."""
     searched = squeezed(text)
-    found = [(searched.rfind(one.key), one) for one in errors]
+    found = [(searched.rfind(one.key), one) for one in known_errors()]
     place, error = max(found, key=lambda one: one[0])
     return error if place >= 0 else None
+
+
+def _quoted(text: str) -> KnownError | None:
+    """The known error of which the text is a part."""
+    part = squeezed(re.sub(r"^\W*[\w.]*(error|exception):\s", "", text, flags=re.IGNORECASE))
+    found = [one for one in known_errors() if len(part) >= _SHORTEST_PART and part in one.key]
+    return found[0] if len(found) == 1 else None
+
+
+def _unknown() -> CannotTell:
+    hint = "If its traceback shows torch.isin on MPS, please report it with that and what `mps-patcher doctor` prints."
+    return CannotTell("unknown-error", "That is none of the errors that mps-patcher knows.", hint)
 
 
 def _function_in(pasted: PastedError) -> FunctionPatch | None:
@@ -133,13 +135,13 @@ def _function_in(pasted: PastedError) -> FunctionPatch | None:
 def _elsewhere(pasted: PastedError) -> CannotTell:
     patch = next(patch for patch in load_catalogue() if isinstance(patch, FunctionPatch))
     message = f"Many programs raise this error; here it does not come from {patch.function} in {patch.file}."
-    frame = pasted.origin or pasted.frames[-1]
+    frame = pasted.origin or pasted.frames[-1]  # the error alone, without frames, is explained
     return CannotTell("other-error", message, f"mps-patcher does not repair it. Look at {frame.place}.")
 
 
-def _other_error(pasted: PastedError) -> CannotTell | None:
+def _other_error(text: str) -> CannotTell | None:
     """An error of MPS that no patch is about, with what the facts say that helps."""
-    line = " ".join(pasted.text.split())
+    line = " ".join(text.split())
     pattern = re.escape(rules.NOT_IMPLEMENTED[(2, 0)].split(". ")[0]).replace(re.escape("{op}"), "([^']+)")
     if found := re.findall(pattern, line):
         message = f"The MPS device has no operator {found[-1]} in this torch; mps-patcher does not repair that."

@@ -35,12 +35,10 @@ class Frame(NamedTuple):
 class PastedError(NamedTuple):
     """An error as somebody pasted it."""
 
-    text: str
-    """All of it, without colours."""
     frames: tuple[Frame, ...]
     """Those of Python, IPython and rich; none where it is the error alone."""
-    tail: str
-    """What follows the last frame: the error, behind its line of source."""
+    text: str
+    """What follows the last frame: a line of source, and the error."""
 
     @property
     def origin(self) -> Frame | None:
@@ -51,16 +49,30 @@ class PastedError(NamedTuple):
     @property
     def last_line(self) -> str:
         """The last line that is not empty: in a traceback, the error."""
-        return next((line.strip() for line in reversed(self.tail.splitlines()) if line.strip()), "")
+        return next((line.strip() for line in reversed(self.text.splitlines()) if line.strip()), "")
 
 
-def read_error(text: str) -> PastedError:
-    """Any text, such as one line of an error or a program's whole output, as an error with its traceback."""
-    plain = _COLORS.sub("", text)
-    found = list(_FRAME.finditer(plain))
-    frames = (Frame(one["quoted"] or one["path"], one["at"] or one["line"], one["name"] or one["function"] or "")
-              for one in found)  # fmt: skip
-    return PastedError(text=plain, frames=tuple(frames), tail=plain[found[-1].end() if found else 0 :])
+def read_errors(text: str) -> tuple[PastedError, ...]:
+    """Any text, such as one line of an error or a program's whole output, cut behind each frame; the last error first.
+
+    So an error that was raised while another one was handled has its own frames, and the ones before them.
+    """
+    found = list(_FRAME.finditer(text))
+    frames = tuple(
+        Frame(one["quoted"] or one["path"], one["at"] or one["line"], one["name"] or one["function"] or "")
+        for one in found
+    )
+    starts, ends = [0, *(one.end() for one in found)], [*(one.start() for one in found), len(text)]
+    parts = [
+        PastedError(frames[:number], text[start:end])
+        for number, (start, end) in enumerate(zip(starts, ends, strict=True))
+    ]
+    return tuple(reversed(parts))
+
+
+def without_colors(text: str) -> str:
+    """The text without the orders that colour it in a terminal."""
+    return re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", text)
 
 
 def squeezed(text: str) -> str:
@@ -68,8 +80,7 @@ def squeezed(text: str) -> str:
     return re.sub(r"[^a-z0-9]", "", text.lower())
 
 
-_COLORS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _FRAME = re.compile(
     r"""File "(?P<quoted>[^"\n]+)", line (?P<at>\d+)(?:, in (?P<name>[^\s(]+))?"""  # Python
-    r"""|(?P<path>[^\s"']+\.py)(?::(?P<line>\d+))?,? in (?P<function>[\w.<>]+)"""  # IPython and rich
+    r"""|(?P<path>(?<![^\s"'])[^\s"']+\.py)(?::(?P<line>\d+))?,? in (?P<function>[\w.<>]+)"""  # IPython and rich
 )

@@ -45,10 +45,10 @@ def _standard_input() -> str:
 @click.command("doctor", cls=TextCommand)
 @target_options
 def doctor_command(request: Request) -> None:
-    """Print what this machine and the target are, to paste into a report.
+    """Describe this machine and the target, for a report.
 
-    That is macOS, chip, torch and MPS, transformers, what is patched, and other packages that call torch.isin. It holds
-    no path of the home folder.
+    It prints macOS, chip, torch and MPS, transformers, what is patched, and other packages that call torch.isin: a list
+    to paste, without the paths of your home folder.
     """
     from patcher.doctor import diagnose  # only this command needs it
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
@@ -19,6 +21,7 @@ from patcher.selftest import rules
 from tests.integration.reports.scenario import Scenario
 from tests.integration.reports.scenarios import SCENARIOS
 
+ROOT = Path(__file__).resolve().parents[2]
 ROWS = [(patch, row) for patch in load_catalogue() for row in patch.effects if row.error]
 NO_INDEX = "IndexError: tuple index out of range"
 NO_KERNEL = (
@@ -27,6 +30,7 @@ NO_KERNEL = (
 NO_DTYPE = "isin_Tensor_Tensor_out only works on floating types on MPS for pre MacOS_14_0. Received dtype:"
 OTHER_DTYPE = "Expected elements.dtype() == test_elements.dtype()"
 NO_NAME = "cannot import name 'isin_mps_friendly'"
+QUOTED_TWICE = "is not currently implemented for the MPS device"
 SITE = "/Users/jane/app/.venv/lib/python3.11/site-packages"
 LAST = f'  File "{SITE}/transformers/pytorch_utils.py", line 325, in isin_mps_friendly\n    return elements.tile(...)\n'
 TRACEBACK = f"""\
@@ -158,10 +162,22 @@ class TestTraceback:
         )
         assert "  To fix it:  mps-patcher apply\n" in explained(stdin=f"{TRACEBACK}{frame}{error}")
 
-    def test_an_error_that_was_wrapped_in_another_one(self) -> None:
-        text = f"{TRACEBACK}{NO_KERNEL}\n\n"
-        text += 'During handling of the above exception\n\n  File "/x/app.py", line 9, in <module>\n'
-        assert explained(stdin=f"{text}RuntimeError: generation failed").startswith(NO_KERNEL)
+    @pytest.mark.parametrize("error", [NO_KERNEL, NO_INDEX])
+    def test_an_error_that_was_wrapped_in_another_one(self, error: str) -> None:
+        text = f"{TRACEBACK}{error}\n\nDuring handling of the above exception, another exception occurred:\n\n"
+        text += 'Traceback (most recent call last):\n  File "/x/app.py", line 9, in <module>\nRuntimeError: failed'
+        said = explained(stdin=text)
+        assert said.startswith(error)
+        assert "To fix it:  mps-patcher apply" in said
+
+    def test_an_error_that_a_log_tells_before_its_traceback(self) -> None:
+        said = refused(f'ERROR: tuple index out of range\n  File "/x/app.py", line 9, in <module>\n{NO_INDEX}')
+        assert "Look at app.py, line 9." in said
+
+    def test_a_refusal_of_a_copy_of_transformers_is_no_call_of_another_package(self) -> None:
+        frame = '  File "/x/vendored/utils.py", line 9, in _prepare\n    raise ValueError\n'
+        error = "ValueError: Can't infer missing attention mask on `mps` device. Please provide"
+        assert "calls torch.isin itself" not in explained(stdin=f"{frame}{error}")
 
     def test_any_other_error_of_the_function(self) -> None:
         error = "AttributeError: 'int' object has no attribute 'shape'"
@@ -174,6 +190,29 @@ class TestTraceback:
         said = explained(stdin=f"{TRACEBACK}{frame}{NO_KERNEL}")
         assert "It was raised by app.py, line 3" in said
         assert "jane" not in said
+
+
+class TestRealOnes:
+    """Raised by an unpatched transformers 4.45.1 on the emulated device."""
+
+    @pytest.mark.parametrize(
+        ("statement", "error", "cure"),
+        [
+            ("from transformers.pytorch_utils import isin_mps_friendly as f; f(x, x[0])", NO_INDEX, "apply"),
+            ("torch.isin(x, x)", NO_KERNEL, "run -- SCRIPT"),
+        ],
+    )
+    def test_a_whole_traceback(self, statement: str, error: str, cure: str, torch_env: Path) -> None:
+        code = f"import torch; x = torch.tensor([1, 2], device='mps'); {statement}"
+        tool = [sys.executable, "-m", "patcher", "run", "--python", str(torch_env), "--emulate", "--unpatched"]
+        environ = {**os.environ, "PYTHONPATH": str(ROOT), "PYTORCH_ENABLE_MPS_FALLBACK": "0"}
+        done = subprocess.run(
+            [*tool, "--torch", "2.1", "-c", code], capture_output=True, text=True, env=environ, check=False
+        )
+        said = explained(stdin=done.stderr)
+        assert said.startswith(error)
+        assert "Many programs" not in said
+        assert f"  To fix it:  mps-patcher {cure}\n" in said
 
 
 class TestOthers:
@@ -194,7 +233,16 @@ class TestOthers:
         assert "mps-patcher does not repair that." in said
 
     @pytest.mark.parametrize(
-        "text", ["CUDA out of memory", "index out of range", "IndexError: list index out of range", "isin", "MPS", "."]
+        "text",
+        [
+            "CUDA out of memory",
+            "index out of range",
+            "IndexError: list index out of range",
+            "isin",
+            "MPS",
+            ".",
+            QUOTED_TWICE,
+        ],
     )
     def test_an_unknown_one(self, text: str) -> None:
         said = refused(text)
