@@ -75,7 +75,7 @@ def _not_found(place: NotFound) -> Iterator[str]:
 
 
 def _target(target: Target, environ: Mapping[str, str], cwd: Path, lock: LockTimeout) -> Iterator[str]:
-    torch = f"torch {target.torch}" if target.torch else "no torch"
+    torch = f"torch {target.torch}" if target.torch else "no torch found"
     yield f"- transformers {target.version}, {torch}{f', installed by {target.installer}' if target.installer else ''}"
     yield f"  - in `{target.site_packages}`"
     yield from _interpreter(target, environ, cwd)
