@@ -15,7 +15,6 @@ from typing import Any
 
 COMMANDS = {"check": ["status", "--check"], "apply": ["apply"]}
 OPTIONS = {"INPUT_PYTHON": "--python", "INPUT_SITE_PACKAGES": "--site-packages", "INPUT_MACOS": "--macos"}
-REMEDY = "to fix it, run: mps-patcher apply"
 
 
 def main() -> None:
@@ -48,7 +47,8 @@ def findings(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
         elif result["error"] or result["state"] in ("patched", "outdated"):
             continue
         elif effect == "fails":
-            yield "error", f"{where} fails on Apple GPUs: {result['effect']['error']} ({REMEDY})"
+            remedy = result["note"] if result["state"] == "modified" else "To fix it, run: mps-patcher apply"
+            yield "error", f"{where} fails on Apple GPUs: {result['effect']['error']}\n{remedy}"
         elif effect == "edge-cases":
             yield "warning", f"Edge cases of {result['patch']} are wrong on Apple GPUs with {where}."
 

@@ -29,7 +29,7 @@ class RoffFormatter(click.HelpFormatter):
 
     def write_heading(self, heading: str) -> None:
         """The heading of a section."""
-        self.write(f".PP\n.I {escaped(heading)}:\n")
+        self.write(f".SS {escaped(heading)}\n")
 
     def write_paragraph(self) -> None:
         """The gap before a paragraph, which every paragraph here brings along."""
@@ -85,10 +85,10 @@ def page() -> str:
         f".SH NAME\nmps\\-patcher \\- {escaped(SUMMARY)}\n",
         f".SH DESCRIPTION\n{help_of(program, context)}",
     ]
-    for name in program.list_commands(context):
-        command = program.commands[name]
-        inner = click.Context(command, info_name=name, parent=context)
-        parts.append(f".SH {escaped(name.upper())}\n{help_of(command, inner)}")
+    for name, command in program.commands.items():
+        if not command.hidden:
+            inner = click.Context(command, info_name=name, parent=context)
+            parts.append(f".SH {escaped(name.upper())}\n{help_of(command, inner)}")
     return re.sub(r"(?m)^(\.SH .*\n)\.PP\n", r"\1", "".join(parts))
 
 

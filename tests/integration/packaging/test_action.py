@@ -20,7 +20,7 @@ ACTION: dict[str, Any] = yaml.safe_load((ROOT / "action.yml").read_text("utf-8")
 _, INSTALL, RUN = ACTION["runs"]["steps"]
 FAILS = (
     "::error title=mps-patcher::transformers 4.45.1 in {folder} fails on Apple GPUs: "
-    "IndexError: tuple index out of range (to fix it, run: mps-patcher apply)"
+    "IndexError: tuple index out of range%0ATo fix it, run: mps-patcher apply"
 )
 
 
@@ -81,6 +81,20 @@ def test_a_check_fails_until_the_patch_is_applied(
     code, annotations, summary = runner(RUN, tmp_path, site_packages=packages)
     assert (code, annotations) == (0, [])
     assert "| 4.45.1 | isin_mps_friendly | patched |" in summary
+
+
+def test_a_function_that_is_not_known_is_not_said_to_be_patched_by_apply(
+    runner: Runner, unpacked: Callable[..., Path], tmp_path: Path
+) -> None:
+    packages = unpacked()
+    file = packages / "transformers" / "pytorch_utils.py"
+    file.write_text(file.read_text("utf-8").replace("test_elements.shape[0]", "len(test_elements)"), "utf-8")
+    code, annotations, summary = runner(RUN, tmp_path, site_packages=str(packages))
+    assert code == 4
+    (line,) = annotations
+    assert "IndexError" in line
+    assert "mps-patcher apply" not in line
+    assert "| modified |" in summary
 
 
 def test_edge_cases_are_a_warning(runner: Runner, unpacked: Callable[..., Path], tmp_path: Path) -> None:
