@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import ast
 import json
-import os
 import platform
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from zipfile import ZipFile
@@ -370,39 +367,3 @@ def test_a_release_lacks_the_function_as_its_wheel_does(
         tree = ast.parse(archive.read(str(patch.file)))
     defined = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
     assert is_known_to_lack(patch, release) is (patch.function not in defined)
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """This project's own wheel, built from the files of the checkout."""
-    folder = tmp_path_factory.mktemp("dist")
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--quiet", "--no-deps"]
-    subprocess.run([*pip, "--no-build-isolation", "--wheel-dir", str(folder), str(ROOT)], check=True)
-    (built,) = folder.glob("*.whl")
-    return built
-
-
-def test_the_wheel_holds_one_import_package_with_the_catalogue_inside(wheel: Path) -> None:
-    with ZipFile(wheel) as archive:
-        names = {name for name in archive.namelist() if ".dist-info/" not in name}
-    assert {name.split("/")[0] for name in names} == {"patcher"}
-    ours = {str(Path("patcher", path.relative_to(ROOT))) for path in (ROOT / "patches").glob("*/*.*")}
-    assert {name for name in names if name.startswith("patcher/patches/")} == ours
-
-
-def test_a_package_of_the_users_called_patches_does_no_harm(wheel: Path, tmp_path: Path) -> None:
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
-    python = str(tmp_path / "venv" / "bin" / "python")
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python, "install", "--quiet"]
-    subprocess.run([*pip, "--no-deps", str(wheel), "packaging"], check=True)
-    (tmp_path / "patches").mkdir()
-    (tmp_path / "patches" / "__init__.py").write_text("raise ImportError('the package of the user')\n")
-    script = (
-        "import pathlib, patcher.catalogue as c\n"
-        "print(*(patch.name for patch in c.load_catalogue()))\n"
-        "print(pathlib.Path(c.__file__).is_relative_to(pathlib.Path('venv').resolve()))\n"
-    )
-    environment = {**os.environ, "PYTHONPATH": "."}
-    command = [python, "-c", script]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True)
-    assert done.stdout.splitlines() == [" ".join(CATALOGUE), "True"]
