@@ -136,24 +136,32 @@ class TestTheLine:
 class TestOnATerminal:
     @pytest.fixture
     def slow(self, env: Path) -> Path:
-        """An environment whose Python takes two seconds to start."""
-        (packages(env) / "slow.pth").write_text("import time; time.sleep(2)\n")
+        """An environment whose Python starts as soon as there is a file `go` in it."""
+        code = f"while not pathlib.Path({str(env / 'go')!r}).exists():\n    time.sleep(0.05)"
+        (packages(env) / "slow.pth").write_text(f"import pathlib, time; exec({code!r})\n")
         return env
 
     def test_a_wait_moves_and_leaves_nothing(self, slow: Path) -> None:
-        terminal = Terminal("status", "--python", slow)
-        assert terminal.saw(rf"waiting for {slow}/bin/python, 1 s")
+        terminal = Terminal("status", "--python", slow, columns=300)
+        assert terminal.saw(rf"waiting for {slow}/bin/python, 1 s"), terminal.written
+        (slow / "go").touch()
         assert terminal.end() == 0
         assert terminal.left.split() == in_a_pipe("status", "--python", slow).split()
 
     @pytest.mark.parametrize("quiet", [["--json"], ["--quiet"], []])
     def test_nothing_moves_for_those_who_do_not_want_it(self, slow: Path, quiet: list[str]) -> None:
         terminal = Terminal("status", *quiet, "--python", slow, TERM="xterm" if quiet else "dumb")
+        time.sleep(2)
+        (slow / "go").touch()
         assert terminal.end() == 0
         assert MOVES not in terminal.written.replace("\r\n", "\n")
 
     def test_nothing_moves_in_a_pipe(self, slow: Path) -> None:
-        assert MOVES not in in_a_pipe("status", "--python", slow)
+        command = tool("status", "--python", slow)
+        with subprocess.Popen(command, stdout=-1, stderr=-1, env=tool_environment(TERM="xterm")) as process:
+            time.sleep(2)
+            (slow / "go").touch()
+            assert MOVES.encode() not in b"".join(process.communicate())
 
     def test_each_check_is_shown_as_it_ends_and_an_interrupt_leaves_nothing(
         self, env: Path, torch: Path, tmp_path: Path
@@ -176,6 +184,8 @@ class TestInAPipe:
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=tool_environment()) as process:
             assert process.stdout
             assert any("passed   bytecode" in line for line in process.stdout)
+            while not (torch.exists() and torch.read_text()):
+                time.sleep(0.05)
             assert process.poll() is None
             process.send_signal(signal.SIGINT)
             assert process.stdout.read() == ""
