@@ -14,6 +14,7 @@ from patcher.document import as_json
 from patcher.errors import PatcherError
 from patcher.options import OutputOptions, Usage
 from patcher.output import failure
+from patcher.terminal import stream_width, wrap
 
 
 class Interrupted(PatcherError):
@@ -46,7 +47,7 @@ def show_error(error: PatcherError, output: OutputOptions) -> None:
             return echo(as_json(output.command, (), ok=False, error=error), output)
         except PatcherError as unwritable:
             error = unwritable
-    return echo(failure(error), output, err=True)
+    return echo(failure(error, width=stream_width(sys.stderr)), output, err=True)
 
 
 def as_patcher_error(error: BaseException) -> PatcherError:
@@ -92,7 +93,10 @@ def guard_output(*, err: bool) -> Iterator[None]:
 def notify(text: str, output: OutputOptions) -> None:
     """Tells of a wait, beside what the command itself says."""
     if not output.quiet:
-        echo(text, output, err=True)
+        lines = (
+            wrap(text, stream_width(sys.stderr)) if text.isprintable() else [text]
+        )  # what moves a cursor is laid out
+        echo("\n".join(lines), output, err=True)
 
 
 class Program(click.Group):

@@ -6,7 +6,7 @@ from collections.abc import Sequence, Set
 from itertools import groupby
 
 from patcher import operations
-from patcher.catalogue import load_catalogue
+from patcher.catalogue import is_known_to_lack, load_catalogue
 from patcher.errors import PatcherError
 from patcher.evidence import Evidence, VerifyOptions, gather_evidence
 from patcher.model import ChangedFile, Check, Effect, FunctionPatch, NotFound, Patch, Result, State, Target
@@ -71,8 +71,8 @@ def _untested(result: Result, *, named: bool) -> Result:
         return result
     if result.state is State.ABSENT and named:
         hint = "`mps-patcher status` says what this release needs."
-        return result._replace(error=PatcherError("function-absent", result.note or "", hint))
-    return result._replace(note="There is nothing to verify.")
+        return result._replace(error=PatcherError("function-absent", f"{result.patch} is absent: {result.note}.", hint))
+    return result._replace(note="nothing to verify")
 
 
 def _concluded(result: Result, evidence: Evidence) -> Result:
@@ -87,18 +87,26 @@ def _concluded(result: Result, evidence: Evidence) -> Result:
 
 
 def _hint(result: Result) -> str:
-    if result.state in _REPAIRED:
-        return f"`mps-patcher apply{'' if _is_affected(result) else f' {result.patch}'}` repairs it."
-    return "The details above say what was seen; `mps-patcher status` says what state the file is in."
+    if result.state in _REPAIRED and not _is_unknown_release(result):
+        return f"Run `mps-patcher apply{'' if _is_affected(result) else f' {result.patch}'}`, then verify again."
+    return "The checks above say what was seen. `mps-patcher status` says what the files hold."
+
+
+def _is_unknown_release(result: Result) -> bool:
+    """Whether the function is missing where it should be, so that apply would refuse to add it."""
+    (patch,) = (patch for patch in load_catalogue() if patch.name == result.patch)
+    is_absent = result.state is State.ABSENT
+    return is_absent and isinstance(patch, FunctionPatch) and not is_known_to_lack(patch, str(result.target.version))
 
 
 def _source_check(result: Result) -> Check:
     """The files hold what the patch makes of the originals, and nothing else in them changed since."""
-    passed, detail = result.state is State.PATCHED, result.note or f"The patch is {result.state}."
+    passed = result.state is State.PATCHED
+    detail = result.note or f"{result.patch} is {result.state}"
     if passed:
         names = [file.path.name for file in result.files]
         subject = f"{names[0]} is" if len(names) == 1 else f"{len(names)} files are"
-        detail = f"{subject} as the patch makes {'it' if len(names) == 1 else 'them'}. {result.note or ''}"
+        detail = f"{subject} as the patch makes {'it' if len(names) == 1 else 'them'}"
     return Check(name="source", status="passed" if passed else "failed", detail=detail.rstrip(". "), seconds=0.0)
 
 

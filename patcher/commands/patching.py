@@ -14,8 +14,11 @@ from patcher.command_options import backup_option, check_verify_options, macos_o
 from patcher.document import as_json
 from patcher.model import Effect, Result, State
 from patcher.options import Request, target_options
-from patcher.output import TextStyle, as_text, diffs, failures
+from patcher.output import as_text, diffs, failures
 from patcher.storage.lock import LockTimeout
+from patcher.suggest import Invocation, completed
+from patcher.targets.find import TargetOptions
+from patcher.terminal import TextStyle, stream_width
 
 SEVERITY = (1, 3, 4, 0)
 """Exit codes, worst first: a failure outweighs a question left open, and that one a known need to patch."""
@@ -32,7 +35,7 @@ def status_command(request: Request, check: bool, macos: str | None) -> None:
     from patcher import operations  # `run` does without
 
     results = operations.status(request.targets(), request.patches, lock=lock_timeout(request), macos=macos)
-    report_results(request, results, check=check)
+    report_results(request, results, check=check, macos=macos)
 
 
 @click.command("apply")
@@ -46,7 +49,7 @@ def apply_command(request: Request, **settings: Any) -> None:
 
     settings |= {"named": request.named, "lock": lock_timeout(request)}
     results = operations.apply(request.targets(), request.patches, **settings)
-    report_results(request, results)
+    report_results(request, results, macos=settings["macos"], dry_run=settings["dry_run"])
 
 
 @click.command("verify")
@@ -78,7 +81,7 @@ def revert_command(request: Request, **settings: Any) -> None:
     from patcher import operations
 
     results = operations.revert(request.targets(), request.patches, lock=lock_timeout(request), **settings)
-    report_results(request, results)
+    report_results(request, results, dry_run=settings["dry_run"])
 
 
 def lock_timeout(request: Request) -> LockTimeout:
@@ -86,27 +89,40 @@ def lock_timeout(request: Request) -> LockTimeout:
     return LockTimeout(seconds=request.lock_timeout, notify=functools.partial(notify, output=request.output))
 
 
-def report_results(request: Request, results: Sequence[Result], *, check: bool = False) -> NoReturn:
+def report_results(
+    request: Request,
+    results: Sequence[Result],
+    *,
+    check: bool = False,
+    macos: str | None = None,
+    dry_run: bool = False,
+) -> NoReturn:
     """Tells of the results, and ends the command with its exit code."""
     output, command = request.output, str(request.output.command)
     if command != "status" and not request.named:
         results = relevant(results)
     code = min((exit_code(result, check=check) for result in results), key=SEVERITY.index, default=0)
+    invocation = Invocation(
+        command=command,
+        names=tuple(patch.name for patch in request.patches) if request.named else (),
+        place=place_words(request.options),
+        macos=macos,
+        dry_run=dry_run,
+    )
+    results = [completed(result, invocation) for result in results]
     if output.json:
         echo(as_json(command, results, ok=code == 0), output)
     else:
-        width = terminal_width() if sys.stdout and sys.stdout.isatty() else None
-        style = TextStyle(verbose=output.verbose, explicit=request.explicit, width=width)
-        echo(diffs(results) if output.quiet else as_text(command, results, style), output)
-        echo(failures(results), output, err=True)
+        style = TextStyle(verbose=output.verbose, width=stream_width(sys.stdout))
+        echo(diffs(results) if output.quiet else as_text(invocation, results, style), output)
+        echo(failures(results, stream_width(sys.stderr)), output, err=True)
     raise click.exceptions.Exit(code)
 
 
-def terminal_width() -> int:
-    """The columns to wrap sentences at."""
-    import shutil  # only a terminal needs it
-
-    return min(shutil.get_terminal_size().columns, 110)
+def place_words(options: TargetOptions) -> tuple[str, ...]:
+    """The target options as words of a command line."""
+    places = zip(("--python", "--site-packages", "--under"), options, strict=True)
+    return tuple(word for option, paths in places for path in paths for word in (option, str(path)))
 
 
 def relevant(results: Sequence[Result]) -> tuple[Result, ...]:
@@ -114,7 +130,8 @@ def relevant(results: Sequence[Result]) -> tuple[Result, ...]:
 
     def is_idle(result: Result) -> bool:
         matters = result.impact is not None and result.impact.effect is not Effect.NONE
-        return result.state is State.ABSENT and not (matters or result.changed or result.error)
+        changes = result.changed or any(file.before != file.after for file in result.files)
+        return result.state is State.ABSENT and not (matters or changes or result.error)
 
     busy = {result.target for result in results if not is_idle(result)}
     return tuple(result for result in results if not is_idle(result) or result.target not in busy)

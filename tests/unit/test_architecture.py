@@ -28,7 +28,11 @@ LAYERS = (
     {"operations", "evidence", "template"},
     {"verify", "run"},
     {"evaluation"},
-    {"options", "command_options", "evaluation_options", "output", "document", "boundary"},
+    {"options", "command_options", "evaluation_options", "document"},
+    {"terminal", "suggest", "verdict"},
+    {"closing"},
+    {"output"},
+    {"boundary"},
     {"commands", "cli", "__main__"},
 )
 PROBE = PACKAGE / "targets" / "probe.py"

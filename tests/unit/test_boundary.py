@@ -19,7 +19,7 @@ from patcher.options import OutputOptions
 class TestStreams:
     def test_text_goes_to_stdout_and_errors_to_stderr(self, site: Path, tmp_path: Path) -> None:
         result = run("status", "--site-packages", site, "--site-packages", tmp_path)
-        assert "isin_mps_friendly: unpatched" in result.stdout
+        assert "isin_mps_friendly  unpatched" in result.stdout
         assert "error:" not in result.stdout
         two_lines(result.stderr)
 
@@ -37,7 +37,9 @@ class TestStreams:
         assert "sha256" in run(*arguments, "--site-packages", site).stdout
 
     def test_the_next_command_names_the_target_where_the_user_did(self, site: Path) -> None:
-        assert f"next: mps-patcher apply --site-packages {site}" in run("status", "--site-packages", site).stdout
+        assert (
+            f"To fix it:  mps-patcher apply --site-packages {site}\n" in run("status", "--site-packages", site).stdout
+        )
 
     @pytest.mark.parametrize(("name", "shown"), [("s\u65e5", "s\\u65e5"), (os.fsdecode(b"s\xff"), "s\\udcff")])
     def test_a_path_that_the_terminal_cannot_show(self, site: Path, name: str, shown: str) -> None:
