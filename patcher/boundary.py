@@ -61,9 +61,9 @@ def as_patcher_error(error: BaseException) -> PatcherError:
             path = error.ctx.command_path if error.ctx else "mps-patcher"
             return Usage("usage", error.format_message(), f"`{path} -h` tells what it accepts.")
         case OSError():
-            return PatcherError("os-error", f"{error}.", "Remove the cause, then run the command again; -v tells more.")
+            return PatcherError("os-error", f"{error}.", "Remove the cause, then run the command again; -v shows more.")
         case _:
-            hint = "This is a defect of mps-patcher: please report it, with what -v adds to the same command."
+            hint = "This is a bug in mps-patcher: please report it, with the output of the same command with -v."
             return PatcherError("defect", f"Unexpected {type(error).__name__}: {error}", hint)
 
 
@@ -87,7 +87,7 @@ def guard_output(*, err: bool) -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # what is buffered must not fail again at exit
         if not (err or isinstance(error, BrokenPipeError)):
             message = f"The output cannot be written: {error.strerror}."
-            raise PatcherError("output", message, "The work itself may be done: `mps-patcher status` tells.") from error
+            raise PatcherError("output", message, "The work itself may be done: see `mps-patcher status`.") from error
 
 
 def notify(text: str, output: OutputOptions) -> None:

@@ -143,7 +143,7 @@ def _require_patchable(snapshot: Snapshot, patch: Patch, files: tuple[FileStatus
     version = snapshot.target.version
     if elsewhere or not (isinstance(patch, FunctionPatch) and is_known_to_lack(patch, version)):
         where = f"is not in {patch.file} but in {elsewhere}" if elsewhere else f"is not in {patch.file}"
-        message = f"{patch.function} {where} of transformers {version}, which is not known to be so."
+        message = f"{patch.function} {where} of transformers {version}, which was not expected."
         raise PatcherError("function-absent", message, report_release(version, elsewhere or patch.file))
 
 

@@ -70,7 +70,7 @@ class TestStatus:
         assert (contents(site) == before) == (label == "or")
 
     def test_of_several_targets(self, site: Path, unpacked: Callable[..., Path]) -> None:
-        other, top = unpacked(), site.parents[3]
+        other, top = unpacked(), site.parents[2]
         places = ["--under", top, "--site-packages", other]
         result = run("status", *places)
         for found in (site, other):
@@ -132,6 +132,15 @@ class TestHints:
         (command,) = hinted(run("verify", *place))
         assert follow(command).exit_code == 0
         assert run("verify", *place).exit_code == 0
+
+    def test_of_an_unknown_function(self, site: Path) -> None:
+        edit(site)
+        before = contents(site)
+        look, force = hinted(run("apply", "--site-packages", site))
+        shown_diff = follow(look)
+        assert (shown_diff.exit_code, "@@" in shown_diff.stdout, contents(site) == before) == (0, True, True)
+        assert follow(force).exit_code == 0
+        assert is_patched(site)
 
     @pytest.mark.parametrize("command", ["apply", "revert"])
     def test_of_an_edited_file(self, site: Path, command: str) -> None:
