@@ -100,6 +100,9 @@ def _headline(target: Target, style: TextStyle) -> Iterator[str]:
 
 def _unsaid(reason: str) -> str:
     """Why a target was chosen, without what the user has just said himself."""
+    nearest = "the nearest .venv"
+    if reason.endswith(f" is {nearest}"):
+        return nearest  # whose path stands before it
     return reason.partition("; ")[2] if reason.startswith(("--", "it lies below")) else reason
 
 

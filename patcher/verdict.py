@@ -76,10 +76,10 @@ def _patch_of(result: Result) -> Patch:
 
 
 def _judge_affected(affected: Sequence[Result], refused: Set[str]) -> Verdict:
-    """Known defects before what cannot be told, failures before edge cases."""
+    """Failures before edge cases, and known defects before what cannot be told."""
 
     def severity(result: Result) -> tuple[bool, bool]:
-        return result.patch in refused, result.impact is not None and result.impact.effect is not Effect.FAILS
+        return result.impact is not None and result.impact.effect is not Effect.FAILS, result.patch in refused
 
     worst = min(affected, key=severity)
     impact = worst.impact or Impact(effect=Effect.NONE)

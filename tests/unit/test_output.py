@@ -220,6 +220,7 @@ def test_the_reason_is_not_what_the_user_has_just_said() -> None:
     for reason, shown in (
         ("--python names .venv", f"  {SITE}"),
         ("it lies below /srv", f"  {SITE}"),
+        ("/srv/venv is the nearest .venv", f"  {SITE} (the nearest .venv)"),
         ("--python names .venv; others may share it", f"  {SITE} (others may share it)"),
     ):
         assert shown in text("status", FOUND._replace(target=TARGET._replace(reason=reason))).splitlines()

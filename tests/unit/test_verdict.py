@@ -57,6 +57,11 @@ NEWER = TARGET._replace(version="5.1.0")
             "cannot tell whether generate() works on Apple GPUs here: isin_mps_friendly is modified",
         ),
         (
+            (ISIN._replace(state=State.MODIFIED), DIRECT._replace(impact=EDGE_CASES)),  # never "works here"
+            Need.LOOK,
+            "cannot tell whether generate() works on Apple GPUs here: isin_mps_friendly is modified",
+        ),
+        (
             (ISIN._replace(state=State.ABSENT),),  # 4.45.1 should have it, so apply would not add it
             Need.LOOK,
             "cannot tell whether generate() works on Apple GPUs here: isin_mps_friendly is absent",

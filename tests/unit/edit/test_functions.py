@@ -230,10 +230,13 @@ OTHER_FUNCTIONS = {
     "a coroutine": (f"async {OLD}", "not a plain function"),
     "a class": (f"class {NAME}:\n{INDENTED}", "not a plain function"),
     "a lambda": (f"{NAME} = lambda elements, test_elements: None\n", "not a plain function"),
-    "one parameter": (OLD.replace(", test_elements: torch.Tensor | int", ""), "takes other parameters"),
-    "a default": (OLD.replace("torch.Tensor | int)", "torch.Tensor | int = 1)"), "takes other parameters"),
-    "positions only": (OLD.replace("(elements: torch.Tensor,", "(elements: torch.Tensor, /,"), "takes other parameters"),
-    "a default too deep to compare": (OLD.replace("int)", f"int = {'-' * 900}1)"), "takes other parameters"),
+    "one parameter": (OLD.replace(", test_elements: torch.Tensor | int", ""), "other parameters"),
+    "a default": (OLD.replace("torch.Tensor | int)", "torch.Tensor | int = 1)"), "other parameters"),
+    "positions only": (
+        OLD.replace("(elements: torch.Tensor,", "(elements: torch.Tensor, /,"),
+        "other parameters",
+    ),
+    "a default too deep to compare": (OLD.replace("int)", f"int = {'-' * 900}1)"), "other parameters"),
 }
 
 
