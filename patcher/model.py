@@ -55,7 +55,7 @@ class EffectRow(NamedTuple):
     installed: str = ""
     """A requirement, such as `coqui-tts<0.28`, that an installed distribution has to meet."""
     error: str | None = None
-    """The error's own text, for `fails`."""
+    """The error's own text: what `fails` raises, or some of the edge cases."""
     consequence: str | None = None
     """What is wrong, as a clause, for `edge-cases`."""
     cures: tuple[str, ...] = ()

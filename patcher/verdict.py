@@ -96,7 +96,7 @@ def _judge_affected(affected: Sequence[Result], refused: Set[str]) -> Verdict:
 
 def _effect(impact: Impact) -> str:
     if impact.effect is not Effect.FAILS:
-        return f"generate() works here; {impact.consequence}"
+        return f"generate() works here; {impact.consequence or 'edge cases are wrong'}"
     if (impact.error or "").startswith("ImportError"):
         return f"an import fails here: {impact.error}"
     return f"generate() fails on Apple GPUs {_conditions(impact)}: {impact.error}"
