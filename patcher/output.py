@@ -74,6 +74,8 @@ def _headline(target: Target, style: TextStyle) -> Iterator[str]:
     installer = f", installed by {target.installer}" if target.installer else ""
     yield f"{_paint(one_line(f'transformers {target.version}'), 'bold')}, {one_line(f'{torch}{installer}')}"
     yield from _sentence(f"in {target.site_packages}", style, "  ")
+    if target.shared:
+        yield from _sentence(f"other environments may use it too: {target.shared}", style, "  ")
     if target.reason:
         yield from (_paint(line, "dim") for line in _sentence(f"chosen because {target.reason}", style, "  "))
 
