@@ -124,10 +124,11 @@ class Snapshot(NamedTuple):
         return found
 
     def is_edited_since_install(self, status: FileStatus) -> bool:
-        """Whether a file that we did not change has another content than RECORD says; False where RECORD says none."""
-        if status.entry or self.record is None:
+        """Whether the original of a file has another content than RECORD says; False where RECORD says none."""
+        if self.record is None or (status.entry and not status.is_original):
             return False
-        row = find_rows(self.record.image.data, frozenset((str(status.path),))).get(str(status.path))
+        record = self.record.backup or self.record.image
+        row = find_rows(record.data, frozenset((str(status.path),))).get(str(status.path))
         return row is not None and is_recorded(row, status.image.data) is False
 
     def defined_elsewhere(self, patch: Patch) -> PurePosixPath | None:

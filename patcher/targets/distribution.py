@@ -95,6 +95,11 @@ def holds_install(folder: Path, names: Iterable[str]) -> bool:
     return site and "__init__.py" in names_in(folder / PACKAGE)
 
 
+def holds_metadata(folder: Path) -> bool:
+    """Whether a folder holds a `.dist-info` of transformers."""
+    return bool(dist_infos(names_in(folder)))
+
+
 def named_version(folder: Path) -> str | None:
     """The version that the name of the only `.dist-info` in `folder` gives; None without exactly one."""
     found = dist_infos(names_in(folder))
@@ -204,7 +209,10 @@ def _several(folder: Path, infos: list[Path]) -> PatcherError:
         told = "which one the files are of cannot be told"
         hint, gone = "Remove them all, then install the release that you want", [folder / PACKAGE, *infos]
     message = f"{folder} holds the metadata of {len(infos)} installs, {names}; {told}."
-    return PatcherError("several-distributions", message, f"{hint}: rm -r {shlex.join(map(str, gone))}")
+    command = f"rm -r {shlex.join(map(str, gone))}"
+    if not owner and "uv" in map(installer_of, infos):  # whose cache may hold the same files
+        command += " && uv cache clean transformers"
+    return PatcherError("several-distributions", message, f"{hint}: {command}")
 
 
 def _shadowed(folder: Path, installed: Path) -> PatcherError:

@@ -14,6 +14,7 @@ from patcher.errors import CannotTell, PatcherError
 from patcher.model import NotFound, Target
 from patcher.targets.distribution import (
     absent,
+    holds_metadata,
     imported_distribution,
     installed_version,
     installer_of,
@@ -137,7 +138,8 @@ def _from_python(python: Path, reason: str, environ: Mapping[str, str], cwd: Pat
         answer = ask_python(python, PACKAGE, environ, cwd)
         return _target(imported_distribution(answer.folder, answer.path), reason, python, answer)
     except PatcherError as error:
-        return _not_found(error, reason, answer.folder if answer else None, python, answer)
+        folder = answer and (answer.folder or next(filter(holds_metadata, answer.path), None))
+        return _not_found(error, reason, folder, python, answer)
 
 
 def _from_folder(folder: Path, reason: str) -> Target | NotFound:
