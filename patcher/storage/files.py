@@ -228,7 +228,7 @@ def explained(path: Path) -> Iterator[None]:
 
 
 def _not_a_file(path: Path) -> PatcherError:
-    return PatcherError("not-a-file", f"{path} is no ordinary file.", "Reinstall transformers.")
+    return PatcherError("not-a-file", f"{path} is no ordinary file.", REINSTALL)
 
 
 def _copy_metadata(source: Path, destination: Path) -> None:
