@@ -13,7 +13,8 @@ from patcher import progress
 from patcher.boundary import echo, notify
 from patcher.command_options import backup_option, check_verify_options, macos_option, verify_options, write_options
 from patcher.document import as_json
-from patcher.model import Effect, Result, State
+from patcher.errors import one_line
+from patcher.model import Effect, NotFound, Result, State, Target
 from patcher.options import Request, target_options
 from patcher.output import as_text, diffs, failures
 from patcher.storage.lock import LockTimeout
@@ -49,7 +50,9 @@ def apply_command(request: Request, **settings: Any) -> None:
     from patcher import operations
 
     settings |= {"named": request.named, "lock": lock_timeout(request)}
-    results = operations.apply(request.targets(), request.patches, **settings)
+    targets = request.targets()
+    warn_of_shared(request, targets)
+    results = operations.apply(targets, request.patches, **settings)
     report_results(request, results, macos=settings["macos"], dry_run=settings["dry_run"])
 
 
@@ -83,6 +86,14 @@ def revert_command(request: Request, **settings: Any) -> None:
 
     results = operations.revert(request.targets(), request.patches, lock=lock_timeout(request), **settings)
     report_results(request, results, dry_run=settings["dry_run"])
+
+
+def warn_of_shared(request: Request, targets: Sequence[Target | NotFound]) -> None:
+    """Says which targets other environments may use too, before they are patched; JSON has it in the results."""
+    for target in targets:
+        if isinstance(target, Target) and target.shared and not request.output.json:
+            text = f"note: Other environments may use {target.site_packages} too: {target.shared}."
+            notify(one_line(text), request.output)
 
 
 def lock_timeout(request: Request) -> LockTimeout:

@@ -1,5 +1,5 @@
 """From the target options and the environment to the targets, without importing torch or transformers."""
-# ruff: noqa: PTH112, PTH114 - Path's own raises where a folder may not be entered, or a name is too long
+# ruff: noqa: PTH112 - Path's own raises where a folder may not be entered, or a name is too long
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from patcher import progress
 from patcher.errors import CannotTell, PatcherError
 from patcher.model import NotFound, Target
 from patcher.targets.distribution import (
-    PACKAGE,
     absent,
-    holds_install,
+    holds_metadata,
     imported_distribution,
     installed_version,
     installer_of,
@@ -25,6 +24,9 @@ from patcher.targets.distribution import (
     read_distribution,
 )
 from patcher.targets.interpreter import Answer, ask_python, python_in
+from patcher.targets.owners import PACKAGE
+from patcher.targets.reinstall import reinstall_explained
+from patcher.targets.search import folders_below, is_within
 
 
 class TargetOptions(NamedTuple):
@@ -132,14 +134,14 @@ def _interpreter(named: Path, environ: Mapping[str, str], cwd: Path) -> Path:
 
 
 def _from_python(python: Path, reason: str, environ: Mapping[str, str], cwd: Path) -> Target | NotFound:
-    folder = None
+    answer = None
     progress.show("waiting for", str(python))
     try:
         answer = ask_python(python, PACKAGE, environ, cwd)
-        folder = answer.folder
-        return _target(imported_distribution(folder, answer.path), reason, python, answer)
+        return _target(imported_distribution(answer.folder, answer.path), reason, python, answer)
     except PatcherError as error:
-        return _not_found(error, reason, folder, python)
+        folder = answer and (answer.folder or next(filter(holds_metadata, answer.path), None))
+        return _not_found(error, reason, folder, python, answer)
 
 
 def _from_folder(folder: Path, reason: str) -> Target | NotFound:
@@ -180,42 +182,6 @@ def _from_site_packages(folder: Path, reason: str, environ: Mapping[str, str], c
     return found if found and same else _from_folder(folder, reason)
 
 
-def folders_below(top: Path, unread: list[OSError]) -> Iterator[Path]:
-    """The folders at or below `top` that hold an install of transformers, sound or not, in a fixed order.
-
-    Links to folders are not followed, so that an install is found where it really is, and once; a site-packages folder
-    that is a link out of `top` is named as such. The caches of uv and conda are skipped: other environments are made
-    from them. What could not be read is added to `unread`.
-    """
-    for count, (name, subfolders, files) in enumerate(os.walk(top, onerror=unread.append)):
-        progress.show(f"searching {top}", f"({count:,} folders)")
-        folder = Path(name)
-        if _is_cache(folder, subfolders, files):
-            subfolders.clear()
-            continue
-        subfolders.sort()
-        if holds_install(folder, [*subfolders, *files]):
-            yield folder
-        yield from (link for entry in subfolders if _leads_out(link := folder / entry, top))
-
-
-def _is_cache(folder: Path, subfolders: list[str], files: list[str]) -> bool:
-    """By the tag of the Cache Directory specification, which uv also puts on the environments it makes, or by conda's
-    description of an unpacked package."""
-    tagged = "CACHEDIR.TAG" in files and "pyvenv.cfg" not in files
-    return tagged or ("info" in subfolders and os.path.lexists(folder / "info" / "index.json"))
-
-
-def _leads_out(link: Path, top: Path) -> bool:
-    """Whether it is a linked site-packages with an install that the search does not meet where it really is."""
-    linked = link.name.endswith("-packages") and os.path.islink(link)
-    return linked and not _is_within(link, top) and holds_install(link, names_in(link))
-
-
-def _is_within(path: Path, folder: Path) -> bool:
-    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
-
-
 def _unread(top: Path, errors: list[OSError]) -> PatcherError:
     first, count = errors[0], len(errors)
     kind = PatcherError if first.filename == str(top) else CannotTell
@@ -231,8 +197,6 @@ def _target(
 ) -> Target:
     dist_info, version = installed
     path = answer.path if answer else (dist_info.parent,)
-    if answer and not _is_within(dist_info, answer.prefix):
-        reason = f"{reason}; it lies outside of {answer.prefix}, so other environments may share it"
     return Target(
         site_packages=dist_info.parent,
         dist_info=dist_info,
@@ -243,13 +207,24 @@ def _target(
         pycache_prefix=answer.pycache_prefix if answer else None,
         reason=reason,
         search_path=path,
+        shared=_shared(dist_info, answer) if answer else None,
     )
 
 
-def _not_found(error: PatcherError, reason: str, folder: Path | None, python: Path | None = None) -> NotFound:
+def _shared(inside: Path, answer: Answer) -> str | None:
+    """Why other environments may use what is there too; None for what lies in the interpreter's own."""
+    return None if is_within(inside, answer.prefix) else f"it lies outside {answer.prefix}"
+
+
+def _not_found(
+    error: PatcherError, reason: str, folder: Path | None, python: Path | None = None, answer: Answer | None = None
+) -> NotFound:
     reasoned = type(error)(error.code, f"{error.message.rstrip('.')} ({reason}).", error.hint)
-    version = named_version(folder) if folder else None
-    return NotFound(python=python, site_packages=folder, error=reasoned, version=version)
+    if folder is None:
+        return NotFound(python=python, site_packages=None, error=reasoned)
+    own = python if answer and not _shared(folder, answer) else None
+    explained = reinstall_explained(reasoned, folder, own, answer.path if answer else ())
+    return NotFound(python=python, site_packages=folder, error=explained, version=named_version(folder))
 
 
 def _merged(found: list[Target | NotFound]) -> tuple[Target | NotFound, ...]:
