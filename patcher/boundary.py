@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from patcher.document import as_json
 from patcher.errors import PatcherError
-from patcher.options import OutputOptions, Usage
+from patcher.help import HelpfulCommand
+from patcher.options import OutputOptions, Usage, did_you_mean
 from patcher.output import failure
 
 
@@ -95,7 +97,7 @@ def notify(text: str, output: OutputOptions) -> None:
         echo(text, output, err=True)
 
 
-class Program(click.Group):
+class Program(HelpfulCommand, click.Group):
     """The commands, behind the error boundary."""
 
     def make_context(
@@ -103,16 +105,62 @@ class Program(click.Group):
     ) -> click.Context:
         """Parses; how to speak is known before, as far as that is possible."""
         command = next((word for word in args if word in self.commands), None)
-        output = OutputOptions(command, json="--json" in args and command != "run")  # a program may have one
+        ours = args[: args.index("run")] if command == "run" else args  # a program may have a --json of its own
+        output = OutputOptions(command, json="--json" in ours)
         with exit_with_error(output):
             return super().make_context(info_name, args, parent, obj=output, **extra)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parses; a bare `mps-patcher` shows the help and is an error, as with uv, ruff and click itself."""
+        if not args and not ctx.resilient_parsing:
+            echo(ctx.get_help(), ctx.obj, err=True)
+            ctx.exit(Usage.exit_code)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if taking := [name for name, command in self.commands.items() if _takes(command, error.option_name)]:
+                hint = f"Write it after the command: `mps-patcher {taking[0]} {error.option_name}`."
+                raise Usage("usage", f"{error.option_name} is an option of a command.", hint) from error
+            raise
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is named. Raises Usage where there is none, or one that has no --json and shall use it."""
+        name, command = args[0], self.commands.get(args[0])
+        if ctx.resilient_parsing:
+            return super().resolve_command(ctx, args)
+        if command is None:
+            shown = [name for name, command in self.commands.items() if not command.hidden]
+            meant = did_you_mean(name.lower(), list(self.commands))
+            hint = f"Did you mean `mps-patcher {meant}`?" if meant else f"The commands are: {', '.join(shown)}."
+            raise Usage("usage", f"There is no command {name!r}.", hint)
+        if ctx.get_parameter_source("json") is ParameterSource.COMMANDLINE and not _takes(command, "--json"):
+            raise Usage("usage", f"`mps-patcher {name}` has no --json.", "Leave it out.")
+        return name, command, args[1:]
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Their names, as they are used one after the other."""
         del ctx
         return list(self.commands)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the commands; what they do is wrapped, not cut off."""
+        del ctx
+        shown = [(name, one.get_short_help_str(200)) for name, one in self.commands.items() if not one.hidden]
+        with formatter.section("Commands"):
+            formatter.write_dl(shown)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the commands, then the options."""
+        self.format_commands(ctx, formatter)
+        super().format_options(ctx, formatter)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Runs the command."""
         with exit_with_error(ctx.obj):
             return super().invoke(ctx)
+
+
+def _takes(command: click.Command, option: str) -> bool:
+    return any(option in parameter.opts for parameter in command.params)
