@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from patcher.document import as_json
 from patcher.errors import PatcherError
-from patcher.help import HelpfulCommand
+from patcher.help_text import HelpfulCommand
 from patcher.options import OutputOptions, Usage, did_you_mean
 from patcher.output import failure
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from patcher.help import HelpfulCommand
-from patcher.options import Function, Usage, together
-
-if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
+from patcher.help_text import HelpfulCommand
+from patcher.options import PROGRAM, Function, Usage, together
 
 
 def _torch(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
@@ -36,7 +33,7 @@ def _macos(_context: click.Context, _parameter: click.Parameter, value: str | No
     oldest, release = min(rules.OLDEST_MACOS.values()), _numbers(value)
     if value == str(oldest[0]):
         return rules.show(oldest)
-    plain = value == ".".join(map(str, release)) and len(release) <= 3
+    plain = value == ".".join(map(str, release)) and 1 <= len(release) <= 3
     if not plain or release[0] not in rules.KNOWN_MACOS or release < oldest:
         *others, last = (rules.show(max(oldest, (major, 0))) for major in rules.KNOWN_MACOS)
         raise click.BadParameter(f"{value!r} is not a known macOS; known are {', '.join(others)} and {last}.")
@@ -110,24 +107,11 @@ class ProgramCommand(HelpfulCommand):
         starts = (number for number, word in enumerate(args) if word == "--" or word.startswith(("-m", "-c")))
         start = next(starts, len(args))
         program = args[start + 1 :] if args[start : start + 1] == ["--"] else args[start:]
-        ctx.meta[PROGRAM] = tuple(program)
-        ctx.meta[PROGRAM_BEGUN] = start < len(args)
+        ctx.meta[PROGRAM] = tuple(program) if start < len(args) else None
         rest = super().parse_args(ctx, args[:start])
         if not program and not ctx.resilient_parsing:
             raise click.UsageError("There is no program: write `-- SCRIPT`, `-m MODULE` or `-c CODE` last.", ctx)
         return rest
-
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """The options, or the files of a program that has begun."""
-        if ctx.meta[PROGRAM_BEGUN]:
-            return click.Path().shell_complete(ctx, self.params[0], incomplete)
-        return super().shell_complete(ctx, incomplete)
-
-
-PROGRAM = "patcher.program"
-"""Where the context of a ProgramCommand keeps the words of the program."""
-PROGRAM_BEGUN = "patcher.program_begun"
-"""And whether there was a `--`, -m or -c: what is completed then is not for this command."""
 
 
 def check_run_options(*, emulate: bool, torch: str | None) -> None:

@@ -20,6 +20,8 @@ from patcher.targets.find import TargetOptions, current_folder, find_targets
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
+PROGRAM = "patcher.program"
+"""Where the context of `run` keeps the words of the program; None before it has begun."""
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -195,9 +197,11 @@ def did_you_mean(word: str, known: Sequence[str]) -> str | None:
 
 
 def complete_patches(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """The patches for a shell that completes a command line."""
+    """The patches for a shell that completes a command line; files where the program of `run` has begun."""
     from click.shell_completion import CompletionItem
 
-    del context, parameter
+    del parameter
+    if context.meta.get(PROGRAM) is not None:
+        return [CompletionItem(incomplete, type="file")]
     begin = incomplete.replace("-", "_")
     return [CompletionItem(one.name, help=one.summary) for one in load_catalogue() if one.name.startswith(begin)]

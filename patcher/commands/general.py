@@ -6,7 +6,7 @@ import click
 
 from patcher import __version__
 from patcher.boundary import echo
-from patcher.help import HelpfulCommand, complete_commands, show_help
+from patcher.help_text import HelpfulCommand, complete_commands, show_help
 from patcher.options import common_options
 
 

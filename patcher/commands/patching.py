@@ -12,7 +12,7 @@ import click
 from patcher.boundary import echo, notify
 from patcher.command_options import backup_option, check_verify_options, macos_option, verify_options, write_options
 from patcher.document import as_json
-from patcher.help import HelpfulCommand
+from patcher.help_text import HelpfulCommand
 from patcher.model import Effect, Result, State
 from patcher.options import Request, target_options
 from patcher.output import TextStyle, as_text, diffs, failures

@@ -17,7 +17,7 @@ from patcher.commands.patching import lock_timeout
 from patcher.errors import PatcherError
 from patcher.evaluation.options import EvaluateOptions
 from patcher.evaluation_options import evaluate_options, find_target
-from patcher.help import HelpfulCommand
+from patcher.help_text import HelpfulCommand
 from patcher.options import NonEmptyPath, OutputOptions, Request, common_options, target_options
 from patcher.storage.lock import LockTimeout
 from patcher.template import KINDS, render, write_new
@@ -68,9 +68,7 @@ def template_command(output_options: OutputOptions, kind: str, output: Path | No
 
     It depends on nothing of mps-patcher, and runs on Apple GPUs, on CUDA and on the CPU.
 
-    \b
-    script   loads a model and generates
-    runtime  mps_runtime_patch.py, for scripts that exist: they import it
+    `script` loads a model and generates. `runtime` is for scripts that exist: mps_runtime_patch.py, which they import.
     """
     text = render(kind, load_catalogue())
     if output is not None:

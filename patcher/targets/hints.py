@@ -31,9 +31,8 @@ def option_meant(named: Path, cwd: Path) -> str | None:
         return _option("--site-packages", named)
     if place.name == PACKAGE and os.path.exists(place / "__init__.py"):
         return _option("--site-packages", named.parent)
-    if environment := next(
-        (one for one in (named, *(named / name for name in _USUAL)) if _is_environment(cwd / one)), None
-    ):
+    folders = (named, *(named / name for name in _USUAL), named.parent)
+    if environment := next((folder for folder in folders if _is_environment(cwd / folder)), None):
         return _option("--python", environment)
     below = next((path.parent for layout in _LAYOUTS for path in sorted(place.glob(f"{layout}/{PACKAGE}"))), None)
     return _option("--site-packages", below) if below else None

@@ -28,7 +28,7 @@ LAYERS = (
     {"operations", "evidence", "template"},
     {"verify", "run"},
     {"evaluation"},
-    {"help", "options", "command_options", "evaluation_options", "output", "document", "boundary"},
+    {"help_text", "options", "command_options", "evaluation_options", "output", "document", "boundary"},
     {"commands", "cli", "__main__"},
 )
 PROBE = PACKAGE / "targets" / "probe.py"

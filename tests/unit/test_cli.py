@@ -126,7 +126,6 @@ class TestParsing:
     WRONG = (
         (["--nonsense"], "--nonsense"),
         (["nonsense"], "nonsense"),
-        ([], "command"),
         *(([command, "--nonsense"], "--nonsense") for command in COMMANDS),
         *(([command, "--color", "blue"], "blue") for command in COMMANDS),
         (["status", "-q", "-v"], "--quiet"),
@@ -140,7 +139,6 @@ class TestParsing:
         (["apply", "--lock-timeout", "soon"], "--lock-timeout"),
         (["verify", "--device", "cuda"], "cuda"),
         (["verify", "--torch", "2"], "2.1"),
-        (["verify", "--torch", "2.1.0"], "2.1"),
         (["verify", "--torch", "\N{FULLWIDTH DIGIT TWO}.\N{FULLWIDTH DIGIT ONE}"], "2.1"),
         *(([command, "--macos", "Ventura"], "Ventura") for command in ("status", "apply", "verify")),
         (["status", "--macos", "14rc1"], "14rc1"),
@@ -179,7 +177,7 @@ class TestParsing:
         assert told["error"]["code"] == ("unknown-patch" if "no_such_patch" in arguments else "usage")
 
     def test_the_commands_are_those_of_the_contract(self) -> None:
-        assert list(cli.program.commands) == [*COMMANDS, "run", "template", "evaluate"]
+        assert list(cli.program.commands) == [*COMMANDS, "run", "template", "evaluate", "help", "version"]
 
     def test_naming_a_patch_twice_is_naming_it_once(self, site: Path) -> None:
         result = run("status", PATCH, PATCH, "--json", "--site-packages", site)

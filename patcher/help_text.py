@@ -98,8 +98,8 @@ _EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("mps-patcher template runtime --output mps_runtime_patch.py", "For a script that exists."),
     ),
     "evaluate": (
-        ("mps-patcher evaluate --model DIR --scenarios scenarios.jsonl", "The CPU and the best accelerator."),
-        ("mps-patcher evaluate --model DIR --scenarios scenarios.jsonl --devices cpu,mps --repeat 3", "Timed thrice."),
+        ("mps-patcher evaluate --model DIR --scenarios FILE", "The CPU and the best accelerator."),
+        ("mps-patcher evaluate --model DIR --scenarios FILE --devices cpu,mps", "The CPU and the Apple GPU."),
     ),
 }
 
