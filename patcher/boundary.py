@@ -32,7 +32,7 @@ def exit_with_error(output: OutputOptions) -> Iterator[None]:
     except (click.exceptions.Exit, BrokenPipeError):  # a command that has ended; a reader of the help that has gone
         raise
     except (Exception, KeyboardInterrupt) as raised:
-        error = as_patcher_error(raised)
+        error = as_patcher_error(raised, output.command)
         show_error(error, output)
         if output.verbose and error.code in ("defect", "os-error"):
             import traceback
@@ -51,7 +51,7 @@ def show_error(error: PatcherError, output: OutputOptions) -> None:
     return echo(failure(error), output, err=True)
 
 
-def as_patcher_error(error: BaseException) -> PatcherError:
+def as_patcher_error(error: BaseException, command: str | None) -> PatcherError:
     """Any exception as a cause and what to do."""
     match error:
         case PatcherError():
@@ -59,7 +59,7 @@ def as_patcher_error(error: BaseException) -> PatcherError:
         case KeyboardInterrupt():
             return Interrupted("interrupted", "Interrupted.", "Run the same command again: it finishes what is left.")
         case click.UsageError():
-            path = error.ctx.command_path if error.ctx else "mps-patcher"
+            path = error.ctx.command_path if error.ctx else f"mps-patcher {command or ''}".strip()
             return Usage("usage", error.format_message(), f"`{path} -h` tells what it accepts.")
         case OSError():
             return PatcherError("os-error", f"{error}.", "Remove the cause, then run the command again; -v tells more.")

@@ -109,7 +109,7 @@ class ProgramCommand(HelpfulCommand):
         program = args[start + 1 :] if args[start : start + 1] == ["--"] else args[start:]
         ctx.meta[PROGRAM] = tuple(program) if start < len(args) else None
         rest = super().parse_args(ctx, args[:start])
-        if not program and not ctx.resilient_parsing:
+        if program in ([], ["-m"], ["-c"]) and not ctx.resilient_parsing:
             raise click.UsageError("There is no program: write `-- SCRIPT`, `-m MODULE` or `-c CODE` last.", ctx)
         return rest
 

@@ -183,7 +183,7 @@ def chosen_patches(names: tuple[str, ...]) -> tuple[Patch, ...]:
 def _patch_hint(given: str, name: str, known: Sequence[str]) -> str:
     if os.sep in given or os.path.exists(given):  # noqa: PTH110 - Path's own raises where a name is too long
         return f"Did you mean --python {shlex.quote(given)}?"
-    meant = did_you_mean(name.lower(), known)
+    meant = None if "," in given else did_you_mean(name.lower(), known)
     return f"Did you mean {meant}?" if meant else f"The patches are: {', '.join(known)}."
 
 

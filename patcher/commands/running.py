@@ -34,8 +34,8 @@ def run_command(request: Request, emulate: bool, torch: str | None, macos: str |
     """
     from patcher.run import Emulation, emulation_notice, prepare  # only this command needs it
 
-    words, target = program_words(), request.target()
     check_run_options(emulate=emulate, torch=torch)
+    words, target = program_words(), request.target()
     emulation = Emulation(torch=torch, macos=macos) if emulate else None
     environ = prepare(
         target, request.patches, named=request.named, lock=lock_timeout(request), macos=macos, unpatched=unpatched,

@@ -73,6 +73,11 @@ class TestPlace:
         result = mps("run", "--frobnicate", "--", "script.py", "--json")
         assert (result.exit_code, result.stdout) == (2, "")
 
+    @pytest.mark.parametrize("arguments", [["status", "--python"], ["-q", "status", "--check=1"]])
+    def test_what_is_named_for_more_is_the_command(self, arguments: list[str]) -> None:
+        """click does not say whose option it is that has no value, or one too many."""
+        assert wrong(*arguments)[1] == "`mps-patcher status -h` tells what it accepts."
+
     def test_an_option_of_a_command_before_it(self) -> None:
         told = wrong("--under", ".", "status")
         assert told == (
@@ -124,6 +129,7 @@ class TestPatches:
         listed = f"The patches are: {', '.join(patch.name for patch in load_catalogue())}."
         assert wrong("apply", "transformers")[1] == listed
         assert wrong("apply", "")[1] == listed
+        assert wrong("apply", "isin_mps_friendly,direct_isin")[1] == listed  # a half of them is not what was meant
 
     def test_a_folder_is_no_patch(self, tmp_path: Path) -> None:
         assert wrong("status", tmp_path)[1] == f"Did you mean --python {tmp_path}?"
