@@ -126,18 +126,22 @@ class Program(HelpfulCommand, click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that is named. Raises Usage where there is none, or one that has no --json and shall use it."""
-        name, command = args[0], self.commands.get(args[0])
+        """The command that is named. Raises Usage for an unknown one, and for --json before one that has none."""
+        name = args[0]
         if ctx.resilient_parsing:
             return super().resolve_command(ctx, args)
-        if command is None:
-            shown = [name for name, command in self.commands.items() if not command.hidden]
-            meant = did_you_mean(name.lower(), list(self.commands))
-            hint = f"Did you mean `mps-patcher {meant}`?" if meant else f"The commands are: {', '.join(shown)}."
-            raise Usage("usage", f"There is no command {name!r}.", hint)
-        if ctx.get_parameter_source("json") is ParameterSource.COMMANDLINE and not _takes(command, "--json"):
+        if name not in self.commands:
+            raise self._no_such_command(name)
+        given = ctx.get_parameter_source("json") is ParameterSource.COMMANDLINE
+        if given and not _takes(self.commands[name], "--json"):
             raise Usage("usage", f"`mps-patcher {name}` has no --json.", "Leave it out.")
-        return name, command, args[1:]
+        return name, self.commands[name], args[1:]
+
+    def _no_such_command(self, name: str) -> Usage:
+        meant = did_you_mean(name.lower(), list(self.commands))
+        shown = ", ".join(name for name, command in self.commands.items() if not command.hidden)
+        hint = f"Did you mean `mps-patcher {meant}`?" if meant else f"The commands are: {shown}."
+        return Usage("usage", f"There is no command {name!r}.", hint)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Their names, as they are used one after the other."""
