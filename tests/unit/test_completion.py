@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from patcher.catalogue import load_catalogue
+from patcher.cli import program
+
 ROOT = Path(__file__).resolve().parents[2]
-PATCHES = ["isin_mps_friendly", "direct_isin"]
-COMMANDS = ["status", "apply", "verify", "revert", "run", "template", "evaluate"]
+PATCHES = [patch.name for patch in load_catalogue()]
+COMMANDS = [name for name, command in program.commands.items() if not command.hidden]
 
 
 @pytest.fixture

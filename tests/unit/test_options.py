@@ -99,7 +99,8 @@ class TestCommands:
 
     @pytest.mark.parametrize("typed", ["xyz", "", "isin_mps_friendly"])
     def test_an_unknown_one(self, typed: str) -> None:
-        listed = "The commands are: status, apply, verify, revert, run, template, evaluate."
+        shown = [name for name, command in cli.program.commands.items() if not command.hidden]
+        listed = f"The commands are: {', '.join(shown)}."
         assert wrong(typed) == (f"There is no command {typed!r}.", listed)
 
     @pytest.mark.parametrize("arguments", [["-V"], ["--version"], ["version"], ["status", "-V"]])
