@@ -44,6 +44,8 @@ _EXIT_CODES: dict[str, tuple[tuple[int, str], ...]] = {
         (3, "cannot tell: no transformers, no torch, or not the requested device"),
     ),
     "revert": ((0, "reverted, or nothing to do"), _REFUSED, _USAGE, _NONE_FOUND),
+    "explain": ((0, "done"), (1, "failed"), _USAGE),
+    "doctor": ((0, "done"), (1, "failed"), _USAGE),
     "run": ((1, "refused; the program was not started"), _USAGE, _NONE_FOUND),
     "template": ((0, "done"), (1, "the file exists, or cannot be written"), _USAGE),
     "evaluate": (
@@ -88,6 +90,11 @@ _EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("mps-patcher revert", "Put the original back."),
         ("mps-patcher revert --dry-run --diff", "Show what would change."),
     ),
+    "explain": (
+        ("mps-patcher explain 'tuple index out of range'", "An error that you have."),
+        ("mps-patcher explain", "The known errors."),
+    ),
+    "doctor": (("mps-patcher doctor --python .venv", "What to paste into a report."),),
     "run": (
         ("mps-patcher run -- generate.py --fast", "The script with its own options."),
         ("mps-patcher run -m pytest tests", "A module, as `python -m` runs it."),
