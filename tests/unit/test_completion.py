@@ -57,7 +57,7 @@ def shell(program: str, *arguments: str, environ: dict[str, str]) -> list[str]:
         ("help ev", ["evaluate"]),
         ("help -", ["-q", "--quiet", "-v", "--verbose", "--color", "-V", "--version", "-h", "--help"]),
         ("template r", ["runtime"]),
-        ("nonsense d", []),
+        ("nonsense zz", []),
     ],
 )
 def test_what_the_tool_tells(line: str, completed: list[str], environ: dict[str, str]) -> None:
