@@ -14,6 +14,7 @@ from patcher.boundary import echo, notify
 from patcher.command_options import backup_option, check_verify_options, macos_option, verify_options, write_options
 from patcher.document import as_json
 from patcher.errors import one_line
+from patcher.help_text import HelpfulCommand
 from patcher.model import Effect, NotFound, Result, State, Target
 from patcher.options import Request, target_options
 from patcher.output import as_text, diffs, failures
@@ -26,7 +27,7 @@ SEVERITY = (1, 3, 4, 0)
 """Exit codes, worst first: a failure outweighs a question left open, and that one a known need to patch."""
 
 
-@click.command("status")
+@click.command("status", cls=HelpfulCommand)
 @click.option(
     "--check", is_flag=True, help="Exit 4 if a target is not patched, and generate() or an import fails there."
 )
@@ -40,7 +41,7 @@ def status_command(request: Request, check: bool, macos: str | None) -> None:
     report_results(request, results, check=check, macos=macos)
 
 
-@click.command("apply")
+@click.command("apply", cls=HelpfulCommand)
 @write_options
 @backup_option
 @macos_option
@@ -56,7 +57,7 @@ def apply_command(request: Request, **settings: Any) -> None:
     report_results(request, results, macos=settings["macos"], dry_run=settings["dry_run"])
 
 
-@click.command("verify")
+@click.command("verify", cls=HelpfulCommand)
 @verify_options
 @target_options
 def verify_command(
@@ -77,7 +78,7 @@ def verify_command(
     report_results(request, results, growing=growing)
 
 
-@click.command("revert")
+@click.command("revert", cls=HelpfulCommand)
 @write_options
 @target_options
 def revert_command(request: Request, **settings: Any) -> None:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,6 +22,7 @@ from patcher.targets.distribution import (
     names_in,
     read_distribution,
 )
+from patcher.targets.hints import environment_near, option_meant
 from patcher.targets.interpreter import Answer, ask_python, python_in
 from patcher.targets.owners import PACKAGE
 from patcher.targets.reinstall import reinstall_explained
@@ -63,14 +63,17 @@ def find_targets(options: TargetOptions, environ: Mapping[str, str], cwd: Path) 
 def default_interpreter(environ: Mapping[str, str], cwd: Path) -> tuple[Path, str] | None:
     """The interpreter that the environment means, which need not exist, and the reason as a clause.
 
-    The first of these that exists: the tool's own environment if it holds transformers, VIRTUAL_ENV, CONDA_PREFIX, the
-    nearest .venv, python3 on PATH. It decides, whatever it holds: what the user has activated is never passed over for
-    an environment that happens to have transformers. None only where there is no Python at all.
+    The first of these that exists: MPS_PATCHER_PYTHON, the tool's own environment if it holds transformers,
+    VIRTUAL_ENV, CONDA_PREFIX, the nearest .venv, python3 on PATH. It decides, whatever it holds: what the user has
+    activated is never passed over for an environment that happens to have transformers. None only where there is no
+    Python at all.
     """
     return next(_candidates(environ, cwd), None)
 
 
 def _candidates(environ: Mapping[str, str], cwd: Path) -> Iterator[tuple[Path, str]]:
+    if named := environ.get("MPS_PATCHER_PYTHON"):
+        yield _interpreter(Path(named), environ, cwd), f"MPS_PATCHER_PYTHON is set to {named}"
     if _is_beside_tool(environ, cwd):
         yield Path(sys.executable), f"it is installed beside this tool, in {sys.prefix}"
     for variable in ("VIRTUAL_ENV", "CONDA_PREFIX"):
@@ -112,25 +115,40 @@ def _default(environ: Mapping[str, str], cwd: Path) -> Target | NotFound:
     if meant is None:
         error = absent("to look for: no Python environment is active or on PATH")
         return NotFound(python=None, site_packages=None, error=error)
-    return _from_python(*meant, environ, cwd)
+    found = _from_python(*meant, environ, cwd)
+    absent_there = isinstance(found, NotFound) and found.error.code == "no-transformers"
+    return _suggesting(found, environment_near(cwd) if absent_there else None)
+
+
+def _suggesting(found: Target | NotFound, option: str | None) -> Target | NotFound:
+    """The finding; one of nothing with that option for a hint, if there is any."""
+    if option is None or not isinstance(found, NotFound):
+        return found
+    error = found.error
+    return found._replace(error=type(error)(error.code, error.message, f"Did you mean {option}?"))
 
 
 def _named(options: TargetOptions, environ: Mapping[str, str], cwd: Path) -> Iterator[Target | NotFound]:
     for python in options.python:
-        yield _from_python(_interpreter(python, environ, cwd), f"--python names {python}", environ, cwd)
+        found = _from_python(_interpreter(python, environ, cwd), f"--python names {python}", environ, cwd)
+        missing = isinstance(found, NotFound) and found.error.code == "python-not-found"
+        yield _suggesting(found, option_meant(python, cwd) if missing else None)
     for folder in options.site_packages:
-        yield _from_folder(cwd / folder, f"--site-packages names {folder}")
+        found = _from_folder(cwd / folder, f"--site-packages names {folder}")
+        missing = isinstance(found, NotFound) and found.error.code == "no-transformers"
+        yield _suggesting(found, option_meant(folder, cwd) if missing else None)
     for top in options.under:
         yield from _from_tree(cwd / top, f"it lies below {top}", environ, cwd)
 
 
 def _interpreter(named: Path, environ: Mapping[str, str], cwd: Path) -> Path:
-    """The interpreter's path: an environment's own, or for a bare name that is nothing here the one on PATH."""
+    """The interpreter's path: an environment's own, or for a bare name or version that is nothing here that on PATH."""
     here = cwd / named
     if os.path.isdir(here):
         return python_in(here)
     bare = len(named.parts) == 1 and not os.path.lexists(here)
-    return (_which(named.name, environ, cwd) if bare else None) or here
+    name = f"python{named.name}" if named.name[:1].isdigit() else named.name
+    return (_which(name, environ, cwd) if bare else None) or here
 
 
 def _from_python(python: Path, reason: str, environ: Mapping[str, str], cwd: Path) -> Target | NotFound:
@@ -147,16 +165,8 @@ def _from_python(python: Path, reason: str, environ: Mapping[str, str], cwd: Pat
 def _from_folder(folder: Path, reason: str) -> Target | NotFound:
     try:
         return _target(read_distribution(folder), reason)
-    except CannotTell as error:
-        nested = next((path.parent for layout in _LAYOUTS for path in sorted(folder.glob(f"{layout}/{PACKAGE}"))), None)
-        hint = f"Did you mean --site-packages {shlex.quote(str(nested))}?" if nested else error.hint
-        return _not_found(CannotTell(error.code, error.message, hint), reason, folder)
     except PatcherError as error:
         return _not_found(error, reason, folder)
-
-
-_LAYOUTS = tuple(f"{depth}lib*/python*/*-packages" for depth in ("", "*/", "*/*/"))
-"""Where site-packages lie below a prefix, or below the root of an unpacked image."""
 
 
 def _from_tree(top: Path, reason: str, environ: Mapping[str, str], cwd: Path) -> Iterator[Target | NotFound]:

@@ -48,7 +48,7 @@ class TestPython:
         assert found.reason == "--python names .venv"
         (missing,) = look(python=[cwd])
         assert (missing.python, missing.error.code) == (cwd / "bin" / "python", "python-not-found")
-        assert "the folder of an environment" in missing.error.hint
+        assert missing.error.hint == f"Did you mean --python {cwd / '.venv'}?"
 
     def test_a_bare_name_is_looked_up_on_path(self, venv: Any, install: Any, look: Any, cwd: Path) -> None:
         env = venv()
