@@ -157,7 +157,8 @@ def _require_as_installed(snapshot: Snapshot, patch: Patch, status: FileStatus) 
     finding = status.finding(patch)
     if finding.state is State.MODIFIED and snapshot.is_edited_since_install(status):
         what = f"replaces {patch.function}" if isinstance(patch, FunctionPatch) else "leaves the unknown use as it is"
-        hint = f"apply --force {what}, and revert then brings the edit back. Or drop the edit for good. {REINSTALL}"
+        forced = f"`mps-patcher apply --force` {what}, and `mps-patcher revert` then brings the edit back."
+        hint = f"{forced} Or drop the edit for good. {REINSTALL}"
         raise _edited_since_install(snapshot, status, finding.detail, hint if finding.is_replaceable else REINSTALL)
 
 

@@ -7,8 +7,8 @@ import os
 import shlex
 from pathlib import Path
 
-from patcher.targets.distribution import PACKAGE
 from patcher.targets.interpreter import python_in
+from patcher.targets.owners import PACKAGE
 
 _USUAL = (".venv", "venv", "env")
 _LAYOUTS = tuple(f"{depth}lib*/python*/*-packages" for depth in ("", "*/", "*/*/"))

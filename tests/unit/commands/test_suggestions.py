@@ -11,6 +11,8 @@ import pytest
 from click.testing import Result
 from command_line import PATCH, contents, edit, patched_file, run
 
+from patcher.storage.record import record_row
+
 SHOWN = re.compile(r"^ *(To \w+ it: +|or  )(mps-patcher .+)$|(Run: )(mps-patcher .+)$", re.MULTILINE)
 
 
@@ -116,7 +118,7 @@ class TestAfterApply:
             result = run(command, "--site-packages", site)
             assert "patched without a backup" in result.output
             assert not re.search("damaged|missing", result.output)
-        assert "transformers==4.45.1` in its environment" in result.stderr
+        assert f"--target {site} --upgrade --no-deps transformers==4.45.1" in result.stderr
 
     def test_of_several_targets_once(self, site: Path, unpacked: Callable[..., Path]) -> None:
         refused = unpacked()
@@ -133,8 +135,23 @@ class TestHints:
         assert follow(command).exit_code == 0
         assert run("verify", *place).exit_code == 0
 
-    def test_of_an_unknown_function(self, site: Path) -> None:
+    def test_of_an_edited_function(self, site: Path) -> None:
         edit(site)
+        before = contents(site)
+        force, revert = hinted(run("apply", "--site-packages", site))
+        assert follow(force).exit_code == 0
+        assert is_patched(site)
+        assert follow(revert).exit_code == 0
+        assert contents(site) == before
+
+    def test_of_a_function_that_was_released_so(self, site: Path) -> None:
+        edit(site)
+        record, source = site / "transformers-4.45.1.dist-info" / "RECORD", patched_file(site)
+        name = source.relative_to(site).as_posix()
+        rows = record.read_text().splitlines(keepends=True)
+        record.write_text(
+            "".join(f"{record_row(name, source.read_bytes())}\n" if row.startswith(f"{name},") else row for row in rows)
+        )
         before = contents(site)
         look, force = hinted(run("apply", "--site-packages", site))
         shown_diff = follow(look)
