@@ -35,7 +35,7 @@ def record() -> list[Step]:
 
     The home folder is shown as `~`. Raises CalledProcessError where a command fails.
     """
-    with tempfile.TemporaryDirectory(dir="/tmp") as home:  # noqa: S108 - a short path, so that lines break as in a home
+    with tempfile.TemporaryDirectory(dir="/tmp") as home:  # a short path, so that lines break as in a real home
         project = Path(home, "app")
         project.mkdir()
         throwaway(project / ".venv", "seed")
