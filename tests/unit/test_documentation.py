@@ -44,6 +44,14 @@ def test_the_command_line_takes_every_command(command: Command, monkeypatch: pyt
     assert result.exit_code == 0, result.output
 
 
+def test_the_action_has_the_inputs_that_the_page_gives_it() -> None:
+    page = (ROOT / "docs" / "environments.md").read_text("utf-8").partition("\n## GitHub Actions\n")[2]
+    declared = (ROOT / "action.yml").read_text("utf-8").partition("\ninputs:\n")[2].partition("\nruns:\n")[0]
+    given = re.findall(r"(?m)^    ([a-z-]+): |`([a-z-]+): [^`]+`", page)
+    names = {one or other for one, other in given}
+    assert {"command", "python"} <= names <= {*re.findall(r"(?m)^  ([a-z-]+):$", declared)}
+
+
 def test_the_picture_shows_the_beginning_of_the_session() -> None:
     drawn = (ROOT / "docs" / "session.svg").read_text("utf-8")
     texts = re.findall(r'<text class="session-r\d+" x="([\d.]+)" y="([\d.]+)"[^>]*>(.*?)</text>', drawn)
