@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, NamedTuple, TypeVar
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from patcher.errors import PatcherError
 from patcher.owner import as_user_of
+
+if TYPE_CHECKING:
+    from subprocess import Popen
 
 PROBE = Path(__file__).with_name("probe.py")
 TORCH_PROBE = Path(__file__).with_name("torch_probe.py")
@@ -23,6 +27,8 @@ TORCH_TIMEOUT = 120.0
 """Seconds that an interpreter may take to import torch and answer."""
 PROBE_TIMEOUT = 60.0
 """Seconds an interpreter may take to start and answer; generous, for a cold network file system."""
+MEANWHILE = 0.2
+"""Seconds between two looks at what an interpreter that is waited for has done."""
 NEEDED = frozenset((
     # The system: what is found where, whose it is, and in which words it answers
     "PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TMP", "TEMP", "TZ", "LANG", "LANGUAGE", "LOCPATH", "LOCALE_ARCHIVE",
@@ -135,11 +141,13 @@ def run_python(
     errors: IO[bytes] | int,
     owner: Path | None = None,
     pass_fds: Sequence[int] = (),
+    meanwhile: Callable[[], None] | None = None,
 ) -> str | None:
     """Run to the end or for `timeout` seconds; of its process group nothing is left then, whatever ended the wait.
 
     It reads nothing, what it prints is dropped, its standard error goes to `errors`. As root, it runs as the first
     user other than root who owns `owner` (the site-packages that it imports from) or a part of its environment.
+    While it runs, `meanwhile` is called every MEANWHILE seconds.
 
     Returns how it ended, as a clause; None if well.
     """
@@ -154,7 +162,7 @@ def run_python(
                 command, stdin=null, stdout=null, stderr=errors, env=environ, cwd=where, start_new_session=True,
                 pass_fds=pass_fds, **as_user_of(*parts),
             )  # fmt: skip
-        status = process.wait(timeout)
+        status = _wait(process, timeout, meanwhile)
     except OSError as error:
         return f"the interpreter cannot be started: {error.strerror}"
     except subprocess.TimeoutExpired:
@@ -167,6 +175,18 @@ def run_python(
     if status < 0:
         return f"the interpreter was killed by {signal.Signals(-status).name}"
     return f"the interpreter ended with status {status}" if status else None
+
+
+def _wait(process: Popen[bytes], timeout: float, meanwhile: Callable[[], None] | None) -> int:
+    """The status it ended with. Raises subprocess.TimeoutExpired."""
+    import subprocess
+
+    end = time.monotonic() + timeout
+    while meanwhile and (left := end - time.monotonic()) > MEANWHILE:
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(min(left, MEANWHILE))
+        meanwhile()
+    return process.wait(max(end - time.monotonic(), 0))
 
 
 @contextmanager

@@ -595,31 +595,6 @@ def on_terminal(arguments: list[str], environment: dict[str, str]) -> str:
     return told.decode()
 
 
-@pytest.mark.parametrize(
-    ("options", "stream", "told"),
-    [
-        ([], "terminal", True),
-        (["--static"], "terminal", False),
-        (["--quiet"], "terminal", False),
-        (["--json"], "terminal", False),
-        ([], "pipe", False),
-        ([], "closed", False),
-    ],
-)
-def test_at_a_terminal_a_wait_is_announced(
-    options: list[str], stream: str, told: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(pytest.importorskip("patcher.verify"), "verify_targets", lambda *_, **__: ())
-    out, err = StringIO(), StringIO()
-    monkeypatch.setattr(err, "isatty", lambda: stream == "terminal", raising=False)
-    monkeypatch.setattr(sys, "stdout", out)
-    monkeypatch.setattr(sys, "stderr", None if stream == "closed" else err)
-    with pytest.raises(SystemExit, match="0"):
-        cli.program(["verify", *options, "--site-packages", str(tmp_path)])
-    assert ("this takes some seconds" in err.getvalue()) == told
-    assert "this takes" not in out.getvalue()
-
-
 class TestTheBoundary:
     @pytest.mark.parametrize("json_too", [False, True])
     def test_an_error_that_ends_the_run_is_told(
