@@ -16,6 +16,7 @@ from patcher.document import as_json
 from patcher.errors import PatcherError
 from patcher.options import OutputOptions, Usage
 from patcher.output import failure
+from patcher.terminal import stream_width, wrap
 
 
 class Interrupted(PatcherError):
@@ -48,7 +49,7 @@ def show_error(error: PatcherError, output: OutputOptions) -> None:
             return echo(as_json(output.command, (), ok=False, error=error), output)
         except PatcherError as unwritable:
             error = unwritable
-    return echo(failure(error), output, err=True)
+    return echo(failure(error, width=stream_width(sys.stderr)), output, err=True)
 
 
 def as_patcher_error(error: BaseException) -> PatcherError:
@@ -62,9 +63,9 @@ def as_patcher_error(error: BaseException) -> PatcherError:
             path = error.ctx.command_path if error.ctx else "mps-patcher"
             return Usage("usage", error.format_message(), f"`{path} -h` tells what it accepts.")
         case OSError():
-            return PatcherError("os-error", f"{error}.", "Remove the cause, then run the command again; -v tells more.")
+            return PatcherError("os-error", f"{error}.", "Remove the cause, then run the command again; -v shows more.")
         case _:
-            hint = "This is a defect of mps-patcher: please report it, with what -v adds to the same command."
+            hint = "This is a bug in mps-patcher: please report it, with the output of the same command with -v."
             return PatcherError("defect", f"Unexpected {type(error).__name__}: {error}", hint)
 
 
@@ -88,13 +89,16 @@ def guard_output(*, err: bool) -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # what is buffered must not fail again at exit
         if not (err or isinstance(error, BrokenPipeError)):
             message = f"The output cannot be written: {error.strerror}."
-            raise PatcherError("output", message, "The work itself may be done: `mps-patcher status` tells.") from error
+            raise PatcherError("output", message, "The work itself may be done: see `mps-patcher status`.") from error
 
 
 def notify(text: str, output: OutputOptions) -> None:
     """Tells of a wait, beside what the command itself says."""
     if not output.quiet:
-        echo(text, output, err=True)
+        lines = (
+            wrap(text, stream_width(sys.stderr)) if text.isprintable() else [text]
+        )  # what moves a cursor is laid out
+        echo("\n".join(lines), output, err=True)
 
 
 class Program(click.Group):

@@ -221,7 +221,7 @@ def _diff(plan: Plan, patch: Patch) -> str:
 
 
 def _noted(note: str, *, dry_run: bool) -> str:
-    return f"Dry run, nothing was written. Without it: {note}" if dry_run else note
+    return f"not written (dry run): {note}" if dry_run else note
 
 
 def _state_now(snapshot: Snapshot, patch: Patch) -> State | None:
@@ -241,7 +241,7 @@ def _without_stale_bytecode(result: Result, *, dry_run: bool) -> Result:
     for path in stale:
         remove_pycs(path, prefixes)
     return (
-        result._replace(changed=True, note="Already patched; removed bytecode that would run instead.")
+        result._replace(changed=True, note="already patched; removed stale bytecode that would have run instead")
         if stale
         else result
     )

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from patcher.catalogue import is_known_to_lack
 from patcher.edit import edit_source
-from patcher.errors import REINSTALL, PatcherError, report_release
+from patcher.errors import PatcherError, reinstall_hint, report_release
 from patcher.model import CallsPatch, FunctionPatch, Patch, State
 from patcher.snapshot import FileStatus, Snapshot
 from patcher.storage.files import digest
@@ -100,11 +100,11 @@ class Recomputation:
         if status.is_edited and not self.force:
             verb = "apply" if is_effective else "revert"
             cause = f"{self.snapshot.path_of(status.path)} was edited since it was patched."
-            hint = f"{verb} --force starts from the original again, and keeps a copy of the edited file."
+            hint = f"`mps-patcher {verb} --force` starts from the original again, and keeps a copy of the edited file."
             raise PatcherError("edited-file", cause, hint)
         if status.backup is None:
             cause = f"The backup of {self.snapshot.path_of(status.path)} is missing or damaged."
-            raise PatcherError("backup-damaged", cause, REINSTALL)
+            raise PatcherError("backup-damaged", cause, reinstall_hint(self.snapshot.target.version))
         if status.is_edited:
             self.copies[status.path] = status.image.data
         return DesiredFile(data=status.backup.data, is_backup=True, link=status.entry.link)
@@ -143,11 +143,11 @@ def _require_patchable(snapshot: Snapshot, patch: Patch, files: tuple[FileStatus
     version = snapshot.target.version
     if elsewhere or not (isinstance(patch, FunctionPatch) and is_known_to_lack(patch, version)):
         where = f"is not in {patch.file} but in {elsewhere}" if elsewhere else f"is not in {patch.file}"
-        message = f"{patch.function} {where} of transformers {version}, which is not known to be so."
+        message = f"{patch.function} {where} of transformers {version}, which was not expected."
         raise PatcherError("function-absent", message, report_release(version, elsewhere or patch.file))
 
 
 def without_backup(snapshot: Snapshot, status: FileStatus) -> PatcherError:
     """The refusal to work on what was patched without a backup."""
-    message = f"{snapshot.path_of(status.path)} is patched, but has no backup."
-    return PatcherError("no-backup", message, REINSTALL)
+    message = f"{snapshot.path_of(status.path)} was patched without a backup, so there is nothing to put back."
+    return PatcherError("no-backup", message, reinstall_hint(snapshot.target.version))

@@ -58,7 +58,7 @@ class TestRequested:
         alone = two.source.read_bytes(), two.record.read_bytes()
         two.revert()
         notes = [two.apply(name)[name].note for name in order]
-        assert ("from now on it stays" in str(notes[1])) == (order == (DIRECT, ISIN))
+        assert ("it now stays" in str(notes[1])) == (order == (DIRECT, ISIN))
         assert plan_apply(two.take(), [], force=False, backup=True).requested == (DIRECT, ISIN)
         assert set(two.revert(DIRECT)) == {DIRECT}
         assert two.states() == {ISIN: State.PATCHED, DIRECT: State.UNPATCHED}
@@ -284,7 +284,7 @@ class TestOutdated:
         (it, before), fresh = outdated, env()
         applied = it.apply()[ISIN]
         assert (applied.error, applied.state, applied.changed) == (None, State.PATCHED, True)
-        assert "up to date" in str(applied.note)
+        assert "updated" in str(applied.note)
         fresh.apply()
         assert it.source.read_bytes() == fresh.source.read_bytes()
         assert not it.apply()[ISIN].changed

@@ -137,11 +137,11 @@ def test_the_words_of_an_installer_patch_and_patch_again(
     apply, check = blocks(heading)
     if heading == "pip":
         project.environ["PIP_NO_DEPS"] = "1"  # the rest is downloaded by the others
-    assert "isin_mps_friendly: patched" in project.succeed(apply)
+    assert "isin_mps_friendly  patched" in project.succeed(apply)
     assert b"mps-patcher" in project.source(python)
     project.succeed(check)
     again = project.succeed(apply)
-    assert "Already patched" in again
+    assert "already patched" in again
     project.succeed(drops)
     assert b"mps-patcher" not in project.source(python)
     assert project.run(check)[0] == 4
@@ -166,7 +166,7 @@ def test_the_words_of_conda_but_for_its_own(project: Project) -> None:
     assert update.startswith("conda env update")
     python = '"$CONDA_PREFIX/bin/python"'
     for _ in range(2):
-        assert "isin_mps_friendly: patched" in project.succeed(apply)
+        assert "isin_mps_friendly  patched" in project.succeed(apply)
         assert b"mps-patcher" in project.source(python)
         project.succeed("mps-patcher status --check")  # CONDA_PREFIX is enough
         project.succeed(install)
@@ -229,6 +229,6 @@ def test_the_words_of_pre_commit(project: Project, tmp_path: Path) -> None:
     assert code
     assert "transformers is patched" in said
     assert "exit code: 4" in said
-    assert re.search(r"next: mps-patcher apply --python \S*/\.venv/bin/python$", said, re.MULTILINE)
+    assert re.search(r"To fix it:  mps-patcher apply --python \S*\.venv/bin/python$", said, re.MULTILINE)
     project.succeed("mps-patcher apply --python .venv/bin/python")
     assert "Passed" in project.succeed("git commit -q -m first")
