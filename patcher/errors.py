@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
+REINSTALL = "Reinstall transformers."
+"""How a hint ends where only the wheel has the original: `targets.reinstall` says with which command."""
 _UPSTREAM = "https://github.com/huggingface/transformers/blob"
 
 
@@ -39,13 +41,6 @@ class CannotTell(PatcherError):
     """The question cannot be answered here: nothing was found, or what is needed to ask is not here."""
 
     exit_code = 3
-
-
-def reinstall_hint(version: str) -> str:
-    """The hint where only the wheel still has the original."""
-    return (
-        f"Reinstall transformers: `pip install --force-reinstall --no-deps transformers=={version}` in its environment."
-    )
 
 
 def report_release(version: str, file: PurePosixPath) -> str:

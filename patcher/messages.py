@@ -146,9 +146,19 @@ def _describe_modified(snapshot: Snapshot, patch: Patch, files: Sequence[FileSta
         if status.is_edited:
             return f"{status.path} was edited since it was patched."
         finding = status.finding(patch)
+        if finding.state is State.MODIFIED and snapshot.is_edited_since_install(status):
+            return _describe_edited(snapshot, patch, status)
         if finding.state is State.MODIFIED:
             return f"{finding.detail}. {report_release(snapshot.target.version, status.path)}"
     raise ValueError("no file is modified")
+
+
+def _describe_edited(snapshot: Snapshot, patch: Patch, status: FileStatus) -> str:
+    finding = status.finding(patch)
+    what = "leaves that as it is" if isinstance(patch, CallsPatch) else "replaces the function"
+    forced = f" apply --force {what}; revert then brings the edit back." if finding.is_replaceable else ""
+    cached = " uv's cache may hold the edit too, and bring it back." if snapshot.target.installer == "uv" else ""
+    return f"{status.path} was edited since it was installed: {finding.detail}.{forced}{cached}"
 
 
 def _calling(files: Sequence[FileStatus], patch: CallsPatch) -> list[FileStatus]:

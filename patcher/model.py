@@ -131,6 +131,9 @@ class Target(NamedTuple):
     """Why this target was chosen, as a clause."""
     search_path: tuple[Path, ...] = ()
     """That interpreter's `sys.path`, or site-packages alone: where other distributions are looked for."""
+    shared: str | None = None
+    """Why other environments may use this install too, as a clause; None where it is the interpreter's own, or where
+    no interpreter was asked."""
 
 
 class NotFound(NamedTuple):

@@ -19,6 +19,7 @@ from patcher.snapshot import Snapshot, take_snapshot
 from patcher.storage.bytecode import cache_prefixes, has_stale_pyc, remove_pycs
 from patcher.storage.files import digest
 from patcher.storage.lock import LockTimeout, locked
+from patcher.targets.reinstall import with_command
 from patcher.transaction import commit
 
 Targets = Sequence[Target | NotFound]
@@ -137,18 +138,24 @@ def _each(
                 results += work(snapshot)
         except PatcherError as error:
             results += [Result(target=target, patch=patch.name, state=None, error=error) for patch in patches]
-    return tuple(results)
+    return tuple(map(_with_command, results))
+
+
+def _with_command(result: Result) -> Result:
+    if result.error is None or isinstance(result.target, NotFound):
+        return result
+    return result._replace(error=with_command(result.error, result.target))
 
 
 @contextmanager
 def opened(target: Target, *, exclusive: bool, lock: LockTimeout) -> Iterator[Snapshot]:
-    """What the target holds, under its lock, as its owner."""
+    """What the target holds, under its lock, as its owner. A hint to reinstall says with which command."""
     catalogue = load_catalogue()
-    with (
-        as_owner_of(target.site_packages),
-        locked(target.dist_info, exclusive=exclusive, timeout=lock),
-    ):
-        yield take_snapshot(target, catalogue)
+    try:
+        with as_owner_of(target.site_packages), locked(target.dist_info, exclusive=exclusive, timeout=lock):
+            yield take_snapshot(target, catalogue)
+    except PatcherError as error:
+        raise with_command(error, target) from error
 
 
 def _found(snapshot: Snapshot, patch: Patch, state: State | None, macos: str | None) -> Result:

@@ -106,6 +106,8 @@ def _headline(target: Target, style: TextStyle) -> Iterator[str]:
     site = one_line(str(target.site_packages))
     reason = f" ({why})" if (why := _unsaid(target.reason)) else ""
     yield from sentence(f"{site}{reason}", style, whole=[site])
+    if target.shared:
+        yield from sentence(f"other environments may use it too: {target.shared}", style)
 
 
 def _unsaid(reason: str) -> str:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from patcher.catalogue import is_known_to_lack
 from patcher.edit import edit_source
-from patcher.errors import PatcherError, reinstall_hint, report_release
+from patcher.errors import REINSTALL, PatcherError, report_release
 from patcher.model import CallsPatch, FunctionPatch, Patch, State
 from patcher.snapshot import FileStatus, Snapshot
 from patcher.storage.files import digest
@@ -82,6 +82,8 @@ class Recomputation:
             if status.entry:  # what was edited elsewhere in the file since is left as it is
                 self.kept_entries[status.path] = status.entry
             return
+        if is_effective and not self.force:
+            _require_as_installed(self.snapshot, patch, status)
         original = self._original(patch, status, is_effective=is_effective)
         self.originals[status.path] = self.desired[status.path] = original
         if is_effective:
@@ -104,7 +106,7 @@ class Recomputation:
             raise PatcherError("edited-file", cause, hint)
         if status.backup is None:
             cause = f"The backup of {self.snapshot.path_of(status.path)} is missing or damaged."
-            raise PatcherError("backup-damaged", cause, reinstall_hint(self.snapshot.target.version))
+            raise PatcherError("backup-damaged", cause, REINSTALL)
         if status.is_edited:
             self.copies[status.path] = status.image.data
         return DesiredFile(data=status.backup.data, is_backup=True, link=status.entry.link)
@@ -130,7 +132,7 @@ def _require_patchable(snapshot: Snapshot, patch: Patch, files: tuple[FileStatus
     if isinstance(patch, CallsPatch):
         if snapshot.linked_folders:
             folder = snapshot.linked_folders[0]
-            hint = "Put a copy of the folder in the place of the link, or reinstall transformers."
+            hint = f"Put a copy of the folder in the place of the link. {REINSTALL}"
             raise PatcherError("linked-folder", f"{folder} is a link, which others may share.", hint)
         return
     if not files:
@@ -141,13 +143,30 @@ def _require_patchable(snapshot: Snapshot, patch: Patch, files: tuple[FileStatus
         return
     elsewhere = snapshot.defined_elsewhere(patch)
     version = snapshot.target.version
-    if elsewhere or not (isinstance(patch, FunctionPatch) and is_known_to_lack(patch, version)):
+    is_known = isinstance(patch, FunctionPatch) and is_known_to_lack(patch, version)
+    if not is_known and snapshot.is_edited_since_install(status):
+        raise _edited_since_install(snapshot, status, f"it defines no {patch.function}", REINSTALL)
+    if elsewhere or not is_known:
         where = f"is not in {patch.file} but in {elsewhere}" if elsewhere else f"is not in {patch.file}"
         message = f"{patch.function} {where} of transformers {version}, which was not expected."
         raise PatcherError("function-absent", message, report_release(version, elsewhere or patch.file))
 
 
+def _require_as_installed(snapshot: Snapshot, patch: Patch, status: FileStatus) -> None:
+    """Refuses what is unknown in a file that was edited: no release has it, so nobody need report one."""
+    finding = status.finding(patch)
+    if finding.state is State.MODIFIED and snapshot.is_edited_since_install(status):
+        what = f"replaces {patch.function}" if isinstance(patch, FunctionPatch) else "leaves the unknown use as it is"
+        hint = f"apply --force {what}, and revert then brings the edit back. Or drop the edit for good. {REINSTALL}"
+        raise _edited_since_install(snapshot, status, finding.detail, hint if finding.is_replaceable else REINSTALL)
+
+
+def _edited_since_install(snapshot: Snapshot, status: FileStatus, detail: str, hint: str) -> PatcherError:
+    cause = f"{snapshot.path_of(status.path)} was edited since it was installed: {detail}."
+    return PatcherError("edited-file", cause, hint)
+
+
 def without_backup(snapshot: Snapshot, status: FileStatus) -> PatcherError:
     """The refusal to work on what was patched without a backup."""
     message = f"{snapshot.path_of(status.path)} was patched without a backup, so there is nothing to put back."
-    return PatcherError("no-backup", message, reinstall_hint(snapshot.target.version))
+    return PatcherError("no-backup", message, REINSTALL)

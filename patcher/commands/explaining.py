@@ -10,12 +10,13 @@ import click
 from patcher.boundary import echo, notify
 from patcher.command_options import TextCommand
 from patcher.commands.patching import lock_timeout
+from patcher.help_text import HelpfulCommand
 from patcher.options import OutputOptions, Request, common_options, target_options
 from patcher.targets.find import current_folder
 from patcher.terminal import stream_width
 
 
-@click.command("explain")
+@click.command("explain", cls=HelpfulCommand)
 @click.argument("text", nargs=-1)
 @common_options
 @click.pass_obj

@@ -13,7 +13,9 @@ from patcher import progress
 from patcher.boundary import echo, notify
 from patcher.command_options import backup_option, check_verify_options, macos_option, verify_options, write_options
 from patcher.document import as_json
-from patcher.model import Effect, Result, State
+from patcher.errors import one_line
+from patcher.help_text import HelpfulCommand
+from patcher.model import Effect, NotFound, Result, State, Target
 from patcher.options import Request, target_options
 from patcher.output import as_text, diffs, failures
 from patcher.storage.lock import LockTimeout
@@ -25,7 +27,7 @@ SEVERITY = (1, 3, 4, 0)
 """Exit codes, worst first: a failure outweighs a question left open, and that one a known need to patch."""
 
 
-@click.command("status")
+@click.command("status", cls=HelpfulCommand)
 @click.option(
     "--check", is_flag=True, help="Exit 4 if a target is not patched, and generate() or an import fails there."
 )
@@ -39,7 +41,7 @@ def status_command(request: Request, check: bool, macos: str | None) -> None:
     report_results(request, results, check=check, macos=macos)
 
 
-@click.command("apply")
+@click.command("apply", cls=HelpfulCommand)
 @write_options
 @backup_option
 @macos_option
@@ -49,11 +51,13 @@ def apply_command(request: Request, **settings: Any) -> None:
     from patcher import operations
 
     settings |= {"named": request.named, "lock": lock_timeout(request)}
-    results = operations.apply(request.targets(), request.patches, **settings)
+    targets = request.targets()
+    warn_of_shared(request, targets)
+    results = operations.apply(targets, request.patches, **settings)
     report_results(request, results, macos=settings["macos"], dry_run=settings["dry_run"])
 
 
-@click.command("verify")
+@click.command("verify", cls=HelpfulCommand)
 @verify_options
 @target_options
 def verify_command(
@@ -74,7 +78,7 @@ def verify_command(
     report_results(request, results, growing=growing)
 
 
-@click.command("revert")
+@click.command("revert", cls=HelpfulCommand)
 @write_options
 @target_options
 def revert_command(request: Request, **settings: Any) -> None:
@@ -83,6 +87,14 @@ def revert_command(request: Request, **settings: Any) -> None:
 
     results = operations.revert(request.targets(), request.patches, lock=lock_timeout(request), **settings)
     report_results(request, results, dry_run=settings["dry_run"])
+
+
+def warn_of_shared(request: Request, targets: Sequence[Target | NotFound]) -> None:
+    """Says which targets other environments may use too, before they are patched; JSON has it in the results."""
+    for target in targets:
+        if isinstance(target, Target) and target.shared and not request.output.json:
+            text = f"note: Other environments may use {target.site_packages} too: {target.shared}."
+            notify(one_line(text), request.output)
 
 
 def lock_timeout(request: Request) -> LockTimeout:

@@ -48,7 +48,7 @@ def identify_function(source: bytes, patch: FunctionPatch) -> Finding:
     if function is None:
         return Finding(state=State.ABSENT, detail=f"{patch.file} defines no {patch.function}")
     if isinstance(function, str):
-        return _modified(function)
+        return _modified(function)._replace(is_replaceable=False)
     try:
         digest = code_digest(function)
     except (RecursionError, ValueError):

@@ -27,7 +27,7 @@ LAYERS = (
     {"operations", "evidence", "template", "explain"},
     {"verify", "run", "doctor"},
     {"evaluation"},
-    {"options", "command_options", "evaluation_options", "document", "explain_text"},
+    {"help_text", "options", "command_options", "evaluation_options", "document", "explain_text"},
     {"terminal", "suggest", "verdict"},
     {"closing"},
     {"output"},

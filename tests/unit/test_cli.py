@@ -47,7 +47,6 @@ class TestParsing:
     WRONG = (
         (["--nonsense"], "--nonsense"),
         (["nonsense"], "nonsense"),
-        ([], "command"),
         *(([command, "--nonsense"], "--nonsense") for command in COMMANDS),
         *(([command, "--color", "blue"], "blue") for command in COMMANDS),
         (["status", "-q", "-v"], "--quiet"),
@@ -61,7 +60,6 @@ class TestParsing:
         (["apply", "--lock-timeout", "soon"], "--lock-timeout"),
         (["verify", "--device", "cuda"], "cuda"),
         (["verify", "--torch", "2"], "2.1"),
-        (["verify", "--torch", "2.1.0"], "2.1"),
         (["verify", "--torch", "\N{FULLWIDTH DIGIT TWO}.\N{FULLWIDTH DIGIT ONE}"], "2.1"),
         *(([command, "--macos", "Ventura"], "Ventura") for command in ("status", "apply", "verify")),
         (["status", "--macos", "14rc1"], "14rc1"),
@@ -83,7 +81,7 @@ class TestParsing:
         assert (result.exit_code, result.stdout) == (2, "")
         _, hint = two_lines(result.stderr)
         assert names in result.stderr
-        if "-h" in hint and arguments[-1:] != ["--python"]:  # click does not say whose option has no value
+        if "-h" in hint:
             command = next((f" {word}" for word in arguments if word in COMMANDS), "")
             assert hint == f"`mps-patcher{command} -h` tells what it accepts."
 
@@ -100,7 +98,8 @@ class TestParsing:
         assert told["error"]["code"] == ("unknown-patch" if "no_such_patch" in arguments else "usage")
 
     def test_the_commands_are_those_of_the_contract(self) -> None:
-        assert list(cli.program.commands) == [*COMMANDS, "explain", "doctor", "run", "template", "evaluate"]
+        expected = [*COMMANDS, "explain", "doctor", "run", "template", "evaluate", "help", "version"]
+        assert list(cli.program.commands) == expected
 
     def test_naming_a_patch_twice_is_naming_it_once(self, site: Path) -> None:
         result = run("status", PATCH, PATCH, "--json", "--site-packages", site)

@@ -94,6 +94,7 @@ def test_the_document_has_every_key_of_the_schema() -> None:
                     "torch": "2.1.0",
                     "installer": "pip",
                     "reason": "VIRTUAL_ENV is set to /srv/venv",
+                    "shared": None,
                 },
                 "patch": "isin_mps_friendly",
                 "state": "unpatched",

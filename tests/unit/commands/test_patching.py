@@ -92,7 +92,7 @@ class TestExitCodes:
         result = run("apply", PATCH, "--json", *places)
         told = [(one["state"], one["error"] and one["error"]["code"]) for one in read(result)["results"]]
         assert result.exit_code == 1
-        assert told == [(None, "no-transformers"), ("modified", "unknown-body"), ("patched", None)]
+        assert told == [(None, "no-transformers"), ("modified", "edited-file"), ("patched", None)]
         assert run("status", "--site-packages", tmp_path, "--site-packages", site).exit_code == 3
 
     def test_every_target_below_a_folder(self, site: Path, unpacked: Callable[..., Path]) -> None:
