@@ -60,12 +60,12 @@ def as_patcher_error(error: BaseException, command: str | None) -> PatcherError:
         case PatcherError():
             return error
         case KeyboardInterrupt():
-            return Interrupted("interrupted", "Interrupted.", "Run the same command again: it finishes what is left.")
+            return Interrupted("interrupted", "Interrupted.", "Run the same command again to finish.")
         case click.UsageError():
             path = error.ctx.command_path if error.ctx else f"mps-patcher {command or ''}".strip()
             return Usage("usage", error.format_message(), f"`{path} -h` tells what it accepts.")
         case OSError():
-            return PatcherError("os-error", f"{error}.", "Remove the cause, then run the command again; -v shows more.")
+            return PatcherError("os-error", f"{error}.", "Fix the cause, then run the command again. -v shows more.")
         case _:
             hint = "This is a bug in mps-patcher: please report it, with the output of the same command with -v."
             return PatcherError("defect", f"Unexpected {type(error).__name__}: {error}", hint)
@@ -90,8 +90,10 @@ def guard_output(*, err: bool) -> Iterator[None]:
         stream = sys.stderr if err else sys.stdout
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # what is buffered must not fail again at exit
         if not (err or isinstance(error, BrokenPipeError)):
-            message = f"The output cannot be written: {error.strerror}."
-            raise PatcherError("output", message, "The work itself may be done: see `mps-patcher status`.") from error
+            message = f"Cannot write the output: {error.strerror}."
+            raise PatcherError(
+                "output", message, "The command itself may have succeeded: see `mps-patcher status`."
+            ) from error
 
 
 def notify(text: str, output: OutputOptions) -> None:

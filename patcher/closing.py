@@ -19,7 +19,7 @@ AGAIN = (
 )
 _NEEDS = {
     Need.PATCH: ("needs a patch", "need a patch"),
-    Need.EDGE_CASES: ("may need a patch", "may need a patch"),
+    Need.EDGE_CASES: ("needs a patch only for edge cases", "need a patch only for edge cases"),
     Need.REPAIR: ("needs a repair", "need a repair"),
     Need.UPDATE: ("needs an update", "need an update"),
     Need.LOOK: ("cannot be patched as it is", "cannot be patched as they are"),

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from patcher.help_text import HelpfulCommand
-from patcher.options import PROGRAM, Function, Usage, together
+from patcher.options import PROGRAM, Function, Usage, WholeNumber, together
 
 
 def _torch(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
@@ -54,21 +54,21 @@ def write_options(function: Function) -> Function:
     """The options of what writes."""
     return together(
         function,
-        click.option("--dry-run", is_flag=True, help="Change nothing; say what would be done."),
-        click.option("--diff", is_flag=True, help="Show what changes."),
-        click.option("--force", is_flag=True, help="Go on where the function or the file is not the expected one."),
+        click.option("--dry-run", is_flag=True, help="Show what would be done, and change nothing."),
+        click.option("--diff", is_flag=True, help="Show the changes as a diff."),
+        click.option("--force", is_flag=True, help="Continue even if the function or the file is not as expected."),
     )
 
 
 def backup_option(function: Function) -> Function:
     """The option of apply alone."""
-    text = "Change the source alone: no backup, and RECORD as it is. For images: the layer below is the backup."
+    text = "Change only the source files: no backup, and RECORD stays as it is. For container images."
     return click.option("--no-backup", "backup", is_flag=True, flag_value=False, default=True, help=text)(function)
 
 
 def macos_option(function: Function) -> Function:
     """The macOS of status and apply."""
-    text = "Judge for this macOS. [default: this machine's, or the oldest that the torch supports]"
+    text = "Assume this macOS. [default: this machine's, or the oldest that torch supports]"
     return click.option("--macos", metavar="N", callback=_macos, help=text)(function)
 
 
@@ -77,14 +77,14 @@ def verify_options(function: Function) -> Function:
     device = click.Choice(["auto", "mps", "emulated"])
     return together(
         function,
-        click.option("--static", is_flag=True, help="Prove source and bytecode only, without running transformers."),
-        click.option("--device", type=device, help="The real MPS, an emulated one, or auto: real where there is one."),
+        click.option("--static", is_flag=True, help="Check source and bytecode only; do not run transformers."),
+        click.option("--device", type=device, help="The Apple GPU, an emulated device, or the GPU if there is one."),
         click.option("--torch", metavar="X.Y", callback=_torch,
-                     help="Emulate the rules of this torch. [default: the installed one]"),
+                     help="Emulate MPS as in this torch. [default: the installed one]"),
         click.option("--macos", metavar="N", callback=_macos,
-                     help="Emulate the rules of this macOS. [default: the oldest that the torch supports]"),
-        click.option("--timeout", type=click.IntRange(1, 86400), metavar="S", default=600,
-                     help="Seconds until the self-test of a target is given up. [default: 600]"),
+                     help="Emulate MPS as on this macOS. [default: the oldest that torch supports]"),
+        click.option("--timeout", type=WholeNumber(1, 86400), metavar="S", default=600,
+                     help="Seconds after which the checks of a target are stopped. [default: 600]"),
     )  # fmt: skip
 
 
@@ -114,15 +114,17 @@ class ProgramCommand(TextCommand):
         ctx.meta[PROGRAM] = tuple(program) if start < len(args) else None
         rest = super().parse_args(ctx, args[:start])
         if program in ([], ["-m"], ["-c"]) and not ctx.resilient_parsing:
-            raise click.UsageError("There is no program: write `-- SCRIPT`, `-m MODULE` or `-c CODE` last.", ctx)
+            raise click.UsageError(
+                "There is no program. End the command with `-- SCRIPT`, `-m MODULE` or `-c CODE`.", ctx
+            )
         return rest
 
 
 def check_run_options(*, emulate: bool, torch: str | None) -> None:
     """Refuses options of run that mean nothing without another. Raises Usage."""
     if torch and not emulate:
-        message = "--torch chooses the rules of an emulated device."
-        raise Usage("usage", message, "Add --emulate, or leave it out.")
+        message = "--torch needs --emulate."
+        raise Usage("usage", message, "Add --emulate, or leave out --torch.")
 
 
 def program_words() -> tuple[str, ...]:
@@ -132,8 +134,7 @@ def program_words() -> tuple[str, ...]:
         if not word.startswith("-") or word.startswith(("-m", "-c", "-X", "-W", "--")) or word == "-":
             break
         if isolating := set(word) & set("IES"):
-            hint = "Leave it out: the patches come by PYTHONPATH and site."
-            raise Usage("usage", f"With -{min(isolating)} Python takes nothing from its environment.", hint)
+            raise Usage("usage", f"-{min(isolating)} turns the patches off.", "Leave it out.")
     return program
 
 
@@ -141,21 +142,21 @@ def run_options(function: Function) -> Function:
     """The options of run."""
     return together(
         function,
-        click.option("--emulate", is_flag=True, help="Device `mps` is an emulated one, as verify has it."),
+        click.option("--emulate", is_flag=True, help="Make `mps` an emulated device, as in verify."),
         click.option("--torch", metavar="X.Y", callback=_torch,
-                     help="Emulate the rules of this torch. [default: the installed one]"),
+                     help="Emulate MPS as in this torch. [default: the installed one]"),
         click.option("--macos", metavar="N", callback=_macos,
-                     help="Judge for this macOS, or emulate its rules. [default: this machine's, or the oldest "
-                          "that the torch supports]"),
-        click.option("--unpatched", is_flag=True, help="Without the patches, to see the defect."),
+                     help="Assume this macOS, or emulate MPS as on it. [default: this machine's, or the oldest "
+                          "that torch supports]"),
+        click.option("--unpatched", is_flag=True, help="Run without the patches, to see the error."),
     )  # fmt: skip
 
 
 def check_verify_options(*, static: bool, device: str | None, torch: str | None, macos: str | None) -> None:
     """Refuses options of verify that contradict each other. Raises Usage."""
     if static and (device or torch or macos):
-        hint = "Leave out --static, or --device, --torch and --macos."
-        raise Usage("usage", "--static runs nothing on a device.", hint)
+        hint = "Leave out --static, or the others."
+        raise Usage("usage", "--static cannot be combined with --device, --torch or --macos.", hint)
     if device == "mps" and (torch or macos):
-        message = "--torch and --macos choose the rules of an emulated device; the real one has its own."
-        raise Usage("usage", message, "Leave them out, or say --device emulated.")
+        message = "--torch and --macos need an emulated device."
+        raise Usage("usage", message, "Leave them out, or add --device emulated.")

@@ -46,4 +46,4 @@ class CannotTell(PatcherError):
 def report_release(version: str, file: PurePosixPath) -> str:
     """The hint for a release that nobody here has seen."""
     link = f"{_UPSTREAM}/v{version}/src/{file}"
-    return f"If transformers was released like this, please report it to the mps-patcher project with this link: {link}"
+    return f"If this is an unmodified release, please report it to the mps-patcher project with this link: {link}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import NamedTuple
 
@@ -119,8 +119,8 @@ def _quoted(text: str) -> KnownError | None:
 
 
 def _unknown() -> CannotTell:
-    hint = "If its traceback shows torch.isin on MPS, please report it with that and what `mps-patcher doctor` prints."
-    return CannotTell("unknown-error", "That is none of the errors that mps-patcher knows.", hint)
+    hint = "If its traceback shows torch.isin on MPS, please report it, with the output of `mps-patcher doctor`."
+    return CannotTell("unknown-error", "mps-patcher does not know this error.", hint)
 
 
 def _function_in(pasted: PastedError) -> FunctionPatch | None:
@@ -134,9 +134,9 @@ def _function_in(pasted: PastedError) -> FunctionPatch | None:
 
 def _elsewhere(pasted: PastedError) -> CannotTell:
     patch = next(patch for patch in load_catalogue() if isinstance(patch, FunctionPatch))
-    message = f"Many programs raise this error; here it does not come from {patch.function} in {patch.file}."
+    message = f"Many programs raise this error. Here it does not come from {patch.function} in {patch.file}."
     frame = pasted.origin or pasted.frames[-1]  # the error alone, without frames, is explained
-    return CannotTell("other-error", message, f"mps-patcher does not repair it. Look at {frame.place}.")
+    return CannotTell("other-error", message, f"mps-patcher does not fix it. Look at {frame.place}.")
 
 
 def _other_error(text: str) -> CannotTell | None:
@@ -144,15 +144,15 @@ def _other_error(text: str) -> CannotTell | None:
     line = " ".join(text.split())
     pattern = re.escape(rules.NOT_IMPLEMENTED[(2, 0)].split(". ")[0]).replace(re.escape("{op}"), "([^']+)")
     if found := re.findall(pattern, line):
-        message = f"The MPS device has no operator {found[-1]} in this torch; mps-patcher does not repair that."
-        hint = f"Set {FALLBACK_VARIABLE}: it then runs on the CPU, which is slower. A newer torch may have it."
+        message = f"The MPS device has no operator {found[-1]} in this torch; mps-patcher does not fix that."
+        hint = f"Set {FALLBACK_VARIABLE}: the CPU then computes it, which is slower. A newer torch may have it."
         return CannotTell("other-error", message, hint)
     if squeezed(rules.FLOAT64.split(" as ")[0]) in squeezed(line):
-        message = "MPS has no float64; mps-patcher does not repair that."
-        return CannotTell("other-error", message, "Convert to float32 before the data goes to the device.")
+        message = "MPS has no float64; mps-patcher does not fix that."
+        return CannotTell("other-error", message, "Convert the data to float32 before moving it to the device.")
     old = (rules.Rules(torch, (13, 0)).dtype("bfloat16") for torch in ((2, 2), (2, 8)))
     if any(refusal and squeezed(refusal.message) in squeezed(line) for refusal in old):
-        message = "MPS has bfloat16 from torch 2.3 on, and from macOS 14 on; mps-patcher does not repair that."
+        message = "On MPS bfloat16 needs torch 2.3 and macOS 14; mps-patcher does not fix that."
         return CannotTell("other-error", message, "Load the model in float16 or float32, or upgrade torch and macOS.")
     return None
 
@@ -170,6 +170,30 @@ def releases(specifiers: str) -> str:
     spans = list(map(_span_in_words, specifiers.split("||")))
     comma = "," if len(spans) > 2 or " or " in spans[-1] else ""
     return spans[0] if len(spans) == 1 else f"{', '.join(spans[:-1])}{comma} or {spans[-1]}"
+
+
+def united(specifiers: Iterable[str]) -> str:
+    """The catalogue's specifiers as one, in which spans that touch are one span; empty if one of them matches all."""
+    texts = [span for one in specifiers for span in one.split("||")]
+    merged: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+    for since, before in sorted((_bound(text, ">=", 0), _bound(text, "<", 10**6)) for text in texts):
+        if merged and since <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], before))
+        else:
+            merged.append((since, before))
+    return " || ".join(_as_specifier(*span) for span in merged)
+
+
+def _bound(specifier: str, operator: str, default: int) -> tuple[int, ...]:
+    found = re.search(rf"{operator}([\d.]+)", specifier)
+    return tuple(map(int, found[1].split("."))) if found else (default,)
+
+
+def _as_specifier(since: tuple[int, ...], before: tuple[int, ...]) -> str:
+    bounds = ((">=", since, 0), ("<", before, 10**6))
+    return ",".join(
+        operator + ".".join(map(str, bound)) for operator, bound, open_end in bounds if bound != (open_end,)
+    )
 
 
 def _span_in_words(specifier: str) -> str:

@@ -65,8 +65,11 @@ def apply(
                 continue
             result = _result(plan, patch, macos, error, dry_run=dry_run, diff=diff)
             if result.error is None:
-                told = describe_applied if patch.name in plan.effective else describe_not_applied
-                result = result._replace(note=_noted(told(plan, patch), dry_run=dry_run))
+                is_wanted = patch.name in plan.effective
+                note = (
+                    describe_applied(plan, patch, dry_run=dry_run) if is_wanted else describe_not_applied(plan, patch)
+                )
+                result = result._replace(note=note)
             results.append(_without_stale_bytecode(result, dry_run=dry_run))
         return results
 
@@ -112,7 +115,7 @@ def revert(
             if patch in patches or patch.name in plan.refused or _is_changed(plan, patch):
                 result = _result(plan, patch, None, error, dry_run=dry_run, diff=diff)
                 if result.error is None:
-                    result = result._replace(note=_noted(describe_reverted(plan, patch), dry_run=dry_run))
+                    result = result._replace(note=describe_reverted(plan, patch, dry_run=dry_run))
                 results.append(result)
         return results
 
@@ -225,10 +228,6 @@ def _changed_files(plan: Plan, found: Result) -> tuple[ChangedFile, ...]:
 def _diff(plan: Plan, patch: Patch) -> str:
     changed = (status for status in plan.snapshot.files_of(patch) if status.path in plan.files)
     return "".join(unified_diff(str(one.path), one.image.data, plan.files[one.path].data) for one in changed)
-
-
-def _noted(note: str, *, dry_run: bool) -> str:
-    return f"not written (dry run): {note}" if dry_run else note
 
 
 def _state_now(snapshot: Snapshot, patch: Patch) -> State | None:

@@ -16,6 +16,7 @@ from patcher.terminal import TextStyle, column, paint, sentence, wrap
 from patcher.verdict import Need, Verdict, judge, verification
 
 STATE_COLORS = {State.PATCHED: "green", State.MODIFIED: "red", State.ABSENT: "dim"}
+REVERTED = "reverted"
 CHECK_COLORS = {"passed": "green", "failed": "red", "skipped": "yellow"}
 NAME_WIDTH = len("bytecode")
 """The longest name of a check: lines are shown before all checks are known."""
@@ -142,7 +143,8 @@ def _ways(
     """What to do about a verdict, and what that is for."""
     match verdict.need:
         case Need.PATCH | Need.EDGE_CASES:
-            return "To fix it:", [invocation.suggest("apply", target=target), *map(_cure, verdict.cures)]
+            label = "To fix it:" if verdict.need is Need.PATCH else "Optional fix:"
+            return label, [invocation.suggest("apply", target=target), *map(_cure, verdict.cures)]
         case Need.UPDATE:
             return "To update it:", [invocation.suggest("apply", target=target)]
         case Need.REPAIR:
@@ -163,7 +165,7 @@ def _rows(invocation: Invocation, results: Sequence[Result], style: TextStyle) -
     """A line for each patch: its name, its state, and a detail."""
     names, states = [result.patch or "all patches" for result in results], [_state(invocation, one) for one in results]
     for result, name, state in zip(results, names, states, strict=True):
-        color = STATE_COLORS.get(result.state, "yellow") if result.state else "red"
+        color = "green" if state == REVERTED else STATE_COLORS.get(result.state, "yellow") if result.state else "red"
         name_width, state_width = max(map(len, names)), max(map(len, states))
         gap = " " * (state_width - len(state) + 2)
         before = f"  {paint(name, 'bold')}{' ' * (name_width - len(name) + 2)}{paint(state, color)}{gap}"
@@ -175,7 +177,7 @@ def _rows(invocation: Invocation, results: Sequence[Result], style: TextStyle) -
 def _state(invocation: Invocation, result: Result) -> str:
     if result.state is None:
         return "unknown"
-    return "reverted" if invocation.command == "revert" and result.changed else result.state.value
+    return REVERTED if invocation.command == "revert" and result.changed else result.state.value
 
 
 def _detail(invocation: Invocation, result: Result) -> str:
@@ -216,13 +218,11 @@ def _check(check: Check, style: TextStyle) -> Iterator[str]:
 
 
 def _conclusion(checks: Sequence[Check], device: Device | None) -> str:
-    count = {status: sum(check.status == status for check in checks) for status in CHECK_COLORS}
-    passed = "1 check passed" if count["passed"] == 1 else f"{count['passed']} checks passed"
-    words = f"{count['failed']} of {len(checks)} checks failed" if count["failed"] else passed
-    skipped = f", {count['skipped']} skipped" if count["skipped"] else ""
-    if device is None:
-        return f"{words}{skipped}, from the files alone; neither torch nor transformers was run."
-    return f"{words}{skipped}, {tested_on(device)}."
+    count = {status: sum(check.status == status for check in checks) for status in ("failed", "passed", "skipped")}
+    words = ", ".join(f"{number} {status}" for status, number in count.items() if number)
+    if set(words.split()[1::2]) == {"passed"}:
+        words = f"{len(checks)} check{'' if len(checks) == 1 else 's'} passed"
+    return f"{words}, {tested_on(device)}." if device else f"{words}; only files were checked."
 
 
 def _diff(diff: str) -> Iterator[str]:

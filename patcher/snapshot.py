@@ -180,7 +180,7 @@ def take_snapshot(target: Target, catalogue: Sequence[Patch]) -> Snapshot:
 def _read_journal(own_files: Mapping[str, FileImage], at: Path, catalogue: Sequence[Patch]) -> Journal | None:
     if STATE not in own_files:
         if own_files:
-            raise state_damaged(f"{at.parent} holds backups but no {STATE}.")
+            raise state_damaged(f"{at.parent} contains backups but no {STATE}.")
         return None
     journal = decode_journal(own_files[STATE].data, at, catalogue[0].file.parts[0])
     if not set(journal.requested) <= {patch.name for patch in catalogue}:
@@ -223,7 +223,7 @@ def _read_own_folder(folder: Path) -> tuple[dict[str, FileImage], tuple[Path, ..
     if not os.path.lexists(folder):
         return {}, ()
     if folder.is_symlink():
-        message = f"{folder} is a link, and not as this tool made it."
+        message = f"{folder} is a link, which mps-patcher did not create."
         raise PatcherError("linked-folder", message, REINSTALL)
     with explained(folder):
         paths = sorted(folder.iterdir())

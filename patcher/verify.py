@@ -97,7 +97,7 @@ def _untested(result: Result, *, named: bool) -> Result:
     if result.state is None:
         return result
     if result.state is State.ABSENT and named:
-        hint = "`mps-patcher status` says what this release needs."
+        hint = "Run `mps-patcher status` to see what this release needs."
         return result._replace(error=PatcherError("function-absent", f"{result.patch} is absent: {result.note}.", hint))
     return result._replace(note="nothing to verify")
 
@@ -116,10 +116,10 @@ def _concluded(result: Result, evidence: Evidence) -> Result:
 
 def _hint(result: Result, failures: Sequence[Check]) -> str:
     if any("cannot be imported: " in check.detail for check in failures):
-        return "Make transformers importable first: the checks above say what it lacks or what is broken in it."
+        return "Make transformers importable first: the checks above show what is missing or broken."
     if result.state in _REPAIRED and not _is_unknown_release(result):
         return f"Run `mps-patcher apply{'' if _is_affected(result) else f' {result.patch}'}`, then verify again."
-    return "The checks above say what was seen. `mps-patcher status` says what the files hold."
+    return "The checks above show what was found. `mps-patcher status` shows the state of the files."
 
 
 def _is_unknown_release(result: Result) -> bool:
@@ -133,6 +133,8 @@ def _source_check(result: Result) -> Check:
     """The files hold what the patch makes of the originals, and nothing else in them changed since."""
     passed = result.state is State.PATCHED
     detail = result.note or f"{result.patch} is {result.state}"
+    if result.state is State.UNPATCHED:
+        detail = f"not patched: still {detail}"
     if passed:
         names = [file.path.name for file in result.files]
         subject = f"{names[0]} is" if len(names) == 1 else f"{len(names)} files are"
@@ -152,7 +154,7 @@ def _gather(target: Target, tested: Sequence[Result], options: VerifyOptions, sh
         return Evidence(checks=(), error=error)
     if changed is None:
         return evidence
-    cause = f"{changed} changed while it was verified."
+    cause = f"{changed} changed during verification."
     return Evidence(checks=(), error=PatcherError("target-changed", cause, "Run the command again."))
 
 

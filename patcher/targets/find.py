@@ -45,8 +45,8 @@ def current_folder() -> Path:
     try:
         return Path.cwd()
     except OSError as error:
-        message = f"The current folder is gone, or cannot be told: {error.strerror}."
-        hint = "Change to a folder that is there, then run the command again."
+        message = f"The current folder cannot be found: {error.strerror}."
+        hint = "Change to a folder that exists, then run the command again."
         raise PatcherError("no-current-folder", message, hint) from error
 
 
@@ -113,7 +113,7 @@ def _which(name: str, environ: Mapping[str, str], cwd: Path) -> Path | None:
 def _default(environ: Mapping[str, str], cwd: Path) -> Target | NotFound:
     meant = default_interpreter(environ, cwd)
     if meant is None:
-        error = absent("to look for: no Python environment is active or on PATH")
+        error = absent("because no Python environment is active or on PATH")
         return NotFound(python=None, site_packages=None, error=error)
     found = _from_python(*meant, environ, cwd)
     absent_there = isinstance(found, NotFound) and found.error.code == "no-transformers"
@@ -175,9 +175,9 @@ def _from_tree(top: Path, reason: str, environ: Mapping[str, str], cwd: Path) ->
     folders = tuple(folders_below(top, unread))
     yield from (_from_site_packages(folder, reason, environ, cwd) for folder in folders)
     if unread:
-        yield _not_found(_unread(top, unread), reason, top)
+        yield _not_found(_unread(top, unread), "", top)
     elif not folders:
-        yield _not_found(absent(f"installed below {top}"), reason, top)
+        yield _not_found(absent(f"installed below {top}"), "", top)
 
 
 def _from_site_packages(folder: Path, reason: str, environ: Mapping[str, str], cwd: Path) -> Target | NotFound:
@@ -194,12 +194,14 @@ def _from_site_packages(folder: Path, reason: str, environ: Mapping[str, str], c
 
 def _unread(top: Path, errors: list[OSError]) -> PatcherError:
     first, count = errors[0], len(errors)
-    kind = PatcherError if first.filename == str(top) else CannotTell
+    if isinstance(first, FileNotFoundError) and first.filename == str(top):
+        return PatcherError("unreadable-folder", f"{top} does not exist.", "Name a folder that exists.")
     message = f"{first.filename} cannot be read as a folder: {first.strerror}."
-    hint = (
-        f"{count} of the folders at or below {top} could not be searched: name those that exist and that you may read."
-    )
-    return kind("unreadable-folder", message, hint)
+    if first.filename == str(top):
+        return PatcherError("unreadable-folder", message, "Name a folder that you can read.")
+    unread = "1 folder" if count == 1 else f"{count} folders"
+    hint = f"{unread} below {top} could not be searched. Name folders that you can read."
+    return CannotTell("unreadable-folder", message, hint)
 
 
 def _target(
@@ -229,7 +231,8 @@ def _shared(inside: Path, answer: Answer) -> str | None:
 def _not_found(
     error: PatcherError, reason: str, folder: Path | None, python: Path | None = None, answer: Answer | None = None
 ) -> NotFound:
-    reasoned = type(error)(error.code, f"{error.message.rstrip('.')} ({reason}).", error.hint)
+    because = f" ({reason})" if reason else ""
+    reasoned = type(error)(error.code, f"{error.message.rstrip('.')}{because}.", error.hint)
     if folder is None:
         return NotFound(python=python, site_packages=None, error=reasoned)
     own = python if answer and not _shared(folder, answer) else None

@@ -145,7 +145,7 @@ def test_without_matplotlib_one_line_says_what_to_install(unbroken: Evaluation, 
     page = unbroken.output / "report.html"
     _, err = unbroken.run("--batch-size", "3", "--resume", path=tmp_path)
     assert [line for line in err.splitlines() if "mps-patcher[evaluate]" in line] == [
-        "report.html needs matplotlib: install mps-patcher[evaluate], and say --resume to have it."
+        "report.html needs matplotlib: install mps-patcher[evaluate], then repeat the command with --resume."
     ]
     assert not page.exists()
     unbroken.run("--batch-size", "3", "--resume")
@@ -318,8 +318,8 @@ def test_an_installation_with_the_defect_is_patched_in_memory(seed_python: Path,
 @pytest.mark.parametrize(
     ("words", "cause"),
     [
-        (("--devices", "cpu,tpu"), "'tpu' is no device; they are cpu, mps, cuda, with commas between."),
-        (("--devices", "cpu,cpu"), "'cpu,cpu' names a device twice."),
+        (("--devices", "cpu,tpu"), "'tpu' is not a device. The devices are cpu, mps, cuda, separated by commas."),
+        (("--devices", "cpu,cpu"), "'cpu,cpu' names the same device twice."),
         (("--repeat", "0"), "0 is not in the range x>=1."),
     ],
 )

@@ -15,7 +15,7 @@ from documents import read_document
 
 from patcher import cli
 from patcher.catalogue import load_catalogue
-from patcher.explain import explain_error, known_errors, releases, who_has_it
+from patcher.explain import explain_error, known_errors, releases, united, who_has_it
 from patcher.model import EffectRow, Patch
 from patcher.selftest import rules
 from tests.integration.reports.scenario import Scenario
@@ -66,10 +66,29 @@ class TestKnown:
         said = explained(str(row.error))
         assert said.startswith(f"{row.error}\n\n")
         block = said.split("\n\n  More about it:")[0]
-        assert f"    {who_has_it(row)}\n" in block
+        conditions = who_has_it(row).partition("; ")[2] or "any other package that imports it"
+        assert re.search(rf"^    transformers [^;]+; {re.escape(conditions)}$", block, re.MULTILINE)
         assert not row.cures or f"      other cures: {', or '.join(row.cures)}\n" in block
         assert "  To fix it:  mps-patcher apply\n" in said
         assert all(link in said for link in patch.links)
+
+    def test_rows_that_differ_in_transformers_alone_are_one(self) -> None:
+        said = explained(OTHER_DTYPE)
+        assert said.count("  transformers ") == 1
+        assert "    transformers 4.40 or newer; torch 2.4 - 2.7\n" in said
+
+    @pytest.mark.parametrize(
+        ("specifiers", "expected"),
+        [
+            ((">=4.45,<5.1", ">=4.40,<4.45 || >=5.1"), ">=4.40"),
+            ((">=4.40,<4.41 || >=4.44,<4.45", ">=4.45,<4.46.2"), ">=4.40,<4.41 || >=4.44,<4.46.2"),
+            ((">=4.9,<4.10", ">=4.10,<4.11"), ">=4.9,<4.11"),
+            (("<2.4", ">=2.8"), "<2.4 || >=2.8"),
+            (("", ">=5.1"), ""),
+        ],
+    )
+    def test_spans_that_touch_are_one(self, specifiers: tuple[str, ...], expected: str) -> None:
+        assert united(specifiers) == expected
 
     @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda one: one.name)
     def test_every_report(self, scenario: Scenario) -> None:
@@ -139,8 +158,8 @@ class TestTraceback:
         script = "def f():\n    return (1,)[3]\nf()\n"
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
         said = refused(f"{before}{done.stderr}")
-        assert "here it does not come from isin_mps_friendly in transformers/pytorch_utils.py" in said
-        assert "mps-patcher does not repair it. Look at <string>, line 2." in said
+        assert "Here it does not come from isin_mps_friendly in transformers/pytorch_utils.py" in said
+        assert "mps-patcher does not fix it. Look at <string>, line 2." in said
 
     def test_a_copy_of_the_function_is_not_the_function(self) -> None:
         copy = TRACEBACK.replace("/transformers/pytorch_utils.py", "/TTS/utils/generic_utils.py")
@@ -223,14 +242,14 @@ class TestOthers:
             (rules.NOT_IMPLEMENTED[(2, 0)].format(op="aten::unique_dim"), "Set PYTORCH_ENABLE_MPS_FALLBACK=1"),
             (rules.FLOAT64, "MPS has no float64"),
             ("Cannot convert a MPS Tensor to float64 dtype", "MPS has no float64"),
-            ("TypeError: BFloat16 is not supported on MPS", "MPS has bfloat16 from torch 2.3 on"),
-            ("MPS BFloat16 is only supported on MacOS 14 or newer", "MPS has bfloat16 from torch 2.3 on"),
+            ("TypeError: BFloat16 is not supported on MPS", "On MPS bfloat16 needs torch 2.3"),
+            ("MPS BFloat16 is only supported on MacOS 14 or newer", "On MPS bfloat16 needs torch 2.3"),
         ],
     )
     def test_another_error_of_mps(self, text: str, words: str) -> None:
         said = refused(text)
         assert words in said
-        assert "mps-patcher does not repair that." in said
+        assert "mps-patcher does not fix that." in said
 
     @pytest.mark.parametrize(
         "text",
@@ -246,7 +265,7 @@ class TestOthers:
     )
     def test_an_unknown_one(self, text: str) -> None:
         said = refused(text)
-        assert "none of the errors that mps-patcher knows" in said
+        assert "does not know this error" in said
         assert "mps-patcher doctor" in said
 
 

@@ -31,7 +31,8 @@ class TestTold:
         assert two.picture() == before
         done = two.run(command, diff=True)
         for name, result in done.items():
-            assert dry[name].note == f"not written (dry run): {result.note}"
+            future = re.sub(r"^would (\w+?)e? ", r"\1ed ", str(dry[name].note)).replace(" disable ", " disabled ")
+            assert (dry[name].note != result.note, future) == (True, result.note)
             assert (dry[name].files, dry[name].diff, dry[name].changed) == (result.files, result.diff, False)
             assert [file.after for file in result.files] == [digest(file.path.read_bytes()) for file in result.files]
             assert all(file.before != file.after for file in result.files)
@@ -77,8 +78,8 @@ class TestTold:
         reverted = notes(two.revert(force=True))
         (kept,) = two.callers[1].parent.glob("*.kept-*")
         assert reverted == {
-            ISIN: "pytorch_utils.py is as before the patch",
-            DIRECT: f"2 files are as before the patch; your edited file is kept as {kept}",
+            ISIN: "restored pytorch_utils.py",
+            DIRECT: f"restored 2 files; your edited file is kept as {kept}",
         }
         assert notes(two.status()) == unpatched
 

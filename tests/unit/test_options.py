@@ -220,5 +220,5 @@ class TestStart:
         for command in ("status", "apply", "verify", "revert"):
             result = mps(command, "--python", program)
             assert (result.exit_code, len(result.stderr.splitlines())) == (1, 2)
-            assert re.search("does not have the name of a Python interpreter, so it was not started", result.stderr)
+            assert re.search("is not named like a Python interpreter, so it was not started", result.stderr)
         assert not (tmp_path / "started").exists()
