@@ -1,0 +1,111 @@
+"""Runs `mps-patcher apply` once for a transformers that was not seen yet. Standard library, Python 3.8 or newer."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import subprocess
+import sys
+import time
+
+from . import is_seen, stamp_of
+
+LIMIT = 60
+"""Seconds that `apply` may take; a start of Python waits for it no longer."""
+PATIENCE = 1.0
+"""Seconds to wait for another process that is at it."""
+
+
+def patch(folder: str) -> None:
+    """Has the transformers in site-packages, the folder around `folder`, patched, and remembers that it was seen.
+
+    What cannot be remembered is not begun: else each start of Python would begin it again. That a transformers was seen
+    is remembered even if it could not be patched. Raises OSError where something refuses.
+    """
+    site_packages = os.path.dirname(folder)
+    name = installed(site_packages)
+    if name is None or is_anothers(site_packages) or not os.access(folder, os.W_OK):
+        return
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        if acquire(lock) and not is_current(folder):
+            remember(folder, name)
+            say(apply(folder, site_packages))
+            remember(folder, name)
+    finally:
+        os.close(lock)
+
+
+def installed(site_packages: str) -> str | None:
+    """The name of the only `.dist-info` of transformers whose RECORD is there, which installers write last."""
+    names = [name for name in os.listdir(site_packages) if re.fullmatch(r"transformers-.*\.dist-info", name, re.I)]
+    whole = [name for name in names if os.path.exists(os.path.join(site_packages, name, "RECORD"))]
+    return whole[0] if len(whole) == 1 else None
+
+
+def is_anothers(folder: str) -> bool:
+    """Whether this is root, and the folder another user's."""
+    return os.geteuid() == 0 and os.stat(folder).st_uid != 0
+
+
+def is_current(folder: str) -> bool:
+    """Whether another process has been at it meanwhile."""
+    try:
+        return is_seen(folder)
+    except OSError:
+        return False
+
+
+def acquire(lock: int) -> bool:
+    """Whether the lock is ours, at the latest after PATIENCE."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.02)
+        else:
+            return True
+
+
+def apply(folder: str, site_packages: str) -> str:
+    """Runs the tool; a sentence on how that ended. Its own interpreters do not come here again."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    environ["MPS_PATCHER_HOOK"] = "off"
+    command = [tool(folder), "-P", "-m", "patcher", "apply", "--site-packages", site_packages, "--lock-timeout", "1"]
+    try:
+        done = subprocess.run(
+            command, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            timeout=LIMIT, start_new_session=True,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"mps-patcher apply cannot be run: {error}"
+    why = done.stderr.decode("utf-8", "replace").strip().replace("\n", " ")
+    return f"ran mps-patcher apply, since transformers was replaced: {why or 'done'}"
+
+
+def tool(folder: str) -> str:
+    """The interpreter that holds mps-patcher: what `mps-patcher setup` wrote down, or this one."""
+    try:
+        with open(os.path.join(folder, "tool"), encoding="utf-8", errors="surrogateescape") as stream:
+            return stream.read().strip()
+    except OSError:
+        return sys.executable
+
+
+def remember(folder: str, name: str) -> None:
+    """Writes down what was seen. The file is replaced, never written to: it may be a hard link into uv's cache."""
+    stamp = stamp_of(os.path.join(os.path.dirname(folder), name, "RECORD"))
+    new = os.path.join(folder, "seen.new")
+    with open(new, "w", encoding="utf-8", errors="surrogateescape") as stream:
+        stream.write(f"{name}\n{stamp}")
+    os.replace(new, os.path.join(folder, "seen"))
+
+
+def say(text: str) -> None:
+    """Tells of it, if it is to be told."""
+    if os.environ.get("MPS_PATCHER_HOOK") == "verbose":
+        print(f"mps-patcher: {text}", file=sys.stderr)
