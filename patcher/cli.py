@@ -7,6 +7,7 @@ import click
 from patcher.boundary import Program
 from patcher.commands.patching import apply_command, revert_command, status_command, verify_command
 from patcher.commands.running import evaluate_command, run_command, template_command
+from patcher.commands.setting_up import setup_command
 from patcher.options import common_options
 
 EPILOG = """\b
@@ -32,6 +33,7 @@ def program() -> None:
 
 
 for command in (
-    status_command, apply_command, verify_command, revert_command, run_command, template_command, evaluate_command,
+    status_command, apply_command, verify_command, revert_command, setup_command,
+    run_command, template_command, evaluate_command,
 ):  # fmt: skip
     program.add_command(command)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from patcher.catalogue import impact, load_catalogue
 from patcher.diff import unified_diff
 from patcher.errors import PatcherError
+from patcher.hooks import remember_seen
 from patcher.messages import describe_applied, describe_not_applied, describe_reverted, describe_state
 from patcher.model import CallsPatch, ChangedFile, Effect, Impact, NotFound, Patch, Result, State, Target
 from patcher.owner import as_owner_of
@@ -174,6 +175,8 @@ def _carry_out(plan: Plan, *, dry_run: bool) -> PatcherError | None:
         commit(plan)
     except PatcherError as error:
         return error
+    with suppress(PatcherError):  # then the hook looks once more
+        remember_seen(plan.snapshot.target)
     return None
 
 

@@ -19,12 +19,13 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "patcher"
 # From the bottom to the top: each layer imports from those before it, and from itself without a circle.
 LAYERS = (
-    {"errors", "model", "owner", "diff", "selftest", "evaluator", "runtime"},
+    {"errors", "model", "owner", "diff", "selftest", "evaluator", "runtime", "hook"},
     {"catalogue", "edit", "storage", "targets"},
     {"scan", "prepared"},
     {"snapshot"},
     {"recompute", "plan"},
     {"messages", "transaction"},
+    {"hooks"},
     {"operations", "evidence", "template"},
     {"verify", "run"},
     {"evaluation"},
@@ -33,7 +34,7 @@ LAYERS = (
 )
 PROBE = PACKAGE / "targets" / "probe.py"
 # These run inside the target's interpreter, which holds nothing of ours.
-FOLDERS = (PACKAGE / "selftest", PACKAGE / "evaluator", PACKAGE / "runtime", PACKAGE / "templates")
+FOLDERS = (PACKAGE / "selftest", PACKAGE / "evaluator", PACKAGE / "runtime", PACKAGE / "templates", PACKAGE / "hook")
 GUESTS = [
     PROBE,
     *(path for folder in FOLDERS for path in sorted(folder.rglob("*.py"))),
