@@ -179,7 +179,7 @@ class TestParsing:
         assert told["error"]["code"] == ("unknown-patch" if "no_such_patch" in arguments else "usage")
 
     def test_the_commands_are_those_of_the_contract(self) -> None:
-        assert list(cli.program.commands) == [*COMMANDS, "run", "template", "evaluate"]
+        assert list(cli.program.commands) == [*COMMANDS, "explain", "doctor", "run", "template", "evaluate"]
 
     def test_naming_a_patch_twice_is_naming_it_once(self, site: Path) -> None:
         result = run("status", PATCH, PATCH, "--json", "--site-packages", site)
