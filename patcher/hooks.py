@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
 from patcher import __version__
@@ -28,8 +27,11 @@ from patcher.storage.record import record_row
 
 PACKAGE_FOLDER = "mps_patcher_hook"
 PTH = f"{PACKAGE_FOLDER}.pth"
+SEEN = f"{PACKAGE_FOLDER}/seen"
 INSTALLER = "mps-patcher"
 """What the hook's INSTALLER says where we laid it ourselves."""
+SITE_FOLDERS = ("site-packages", "dist-packages")
+"""How folders are called whose .pth files Python reads as it starts."""
 _SOURCE = Path(__file__).parent / "hook"
 _METADATA = f"""Metadata-Version: 2.1
 Name: mps-patcher-hook
@@ -42,15 +44,20 @@ _WHEEL = "Wheel-Version: 1.0\nGenerator: mps-patcher\nRoot-Is-Purelib: true\nTag
 def lay_hook(target: Target) -> bool:
     """Lays the hook into a target, or brings it up to date; whether anything changed.
 
-    Raises PatcherError: `hook-installed` where an installer owns the hook, or the system's refusal.
+    Its owner must be able to run this tool. Raises PatcherError: `hook-installed` where an installer owns the hook,
+    `not-at-start` where Python would not run it, or the system's refusal.
     """
     site = target.site_packages
     _refuse_installed(site)
+    if site.name not in SITE_FOLDERS:
+        message = f"Python runs nothing in {site} as it starts: it is no site-packages folder."
+        raise PatcherError("not-at-start", message, "Run `mps-patcher apply` behind the installer.")
+    with explained(Path(sys.executable)):
+        os.stat(sys.executable)  # noqa: PTH116 - as the owner, who may not enter the folders of another's tool
     wanted = _files()
-    if not find_faults(target):
+    if not find_fault(target):
         return False
-    for info in _dist_infos(site):
-        _remove_files(site, info)
+    _remove_files(site)
     for name, data in wanted.items():
         make_folder((site / name).parent)
         _write(site / name, data, like=target.dist_info / "METADATA")
@@ -64,13 +71,10 @@ def remove_hook(target: Target) -> bool:
     Raises PatcherError: `hook-installed` where an installer owns the hook, or the system's refusal.
     """
     _refuse_installed(target.site_packages)
-    infos = _dist_infos(target.site_packages)
-    for info in infos:
-        _remove_files(target.site_packages, info)
-    return bool(infos)
+    return _remove_files(target.site_packages)
 
 
-def find_faults(target: Target) -> str | None:
+def find_fault(target: Target) -> str | None:
     """Why the hook would not have the patches applied, as a clause; None if it would.
 
     What an installer laid is taken as whole.
@@ -83,38 +87,50 @@ def find_faults(target: Target) -> str | None:
         return None
     for name, data in _files().items():
         image = read_image(site / name)
-        if name != f"{PACKAGE_FOLDER}/seen" and (image is None or image.data != data):
+        if image is None or not (name == SEEN or image.data == data):
             return f"{site / name} is {'missing' if image is None else 'not of this mps-patcher'}"
     return None
 
 
 def remember_seen(target: Target) -> None:
     """Tells the hook, where there is one, that what is installed now was seen, so that it leaves it alone."""
-    seen, record = target.site_packages / PACKAGE_FOLDER / "seen", target.dist_info / "RECORD"
+    seen, record = target.site_packages / SEEN, target.dist_info / "RECORD"
     if not (os.path.lexists(seen) and os.path.lexists(record)):
         return
     with explained(record):
-        found = os.stat(record)  # noqa: PTH116 - as the hook does it
-    stamp = f"{target.dist_info.name}\n{found.st_mtime_ns} {found.st_size} {found.st_ino}"
-    _write(seen, stamp.encode("utf-8", "surrogateescape"), like=seen)
+        found = record.stat()
+    data = os.fsencode(f"{target.dist_info.name}\n{int(found.st_mtime)} {found.st_size}")  # as the hook's `stamp_of`
+    image = read_image(seen)
+    if image is None or image.data != data:
+        _write(seen, data, like=seen)
 
 
 def _files() -> dict[str, bytes]:
-    """Every file of the hook, by its path relative to site-packages, RECORD last."""
+    """Every file of the hook, by its path relative to site-packages.
+
+    RECORD comes first, so that a run that is cut off leaves nothing that cannot be uninstalled; the .pth last, since it
+    starts the rest.
+    """
+    with explained(_SOURCE):
+        sources = {name: (_SOURCE / name).read_bytes() for name in (*_modules(), PTH)}
+    pth = sources.pop(PTH)
     info = f"{PACKAGE_FOLDER}-{__version__}.dist-info"
     files = {
-        f"{PACKAGE_FOLDER}/{path.name}": path.read_bytes() for path in sorted((_SOURCE / PACKAGE_FOLDER).glob("*.py"))
-    }
-    files |= {f"{PACKAGE_FOLDER}/seen": b"", f"{PACKAGE_FOLDER}/tool": os.fsencode(sys.executable)}
-    files |= {
-        PTH: (_SOURCE / PTH).read_bytes(),
+        f"{info}/INSTALLER": f"{INSTALLER}\n".encode(),
         f"{info}/METADATA": _METADATA.encode(),
         f"{info}/WHEEL": _WHEEL.encode(),
+        **sources,
+        f"{PACKAGE_FOLDER}/tool": os.fsencode(sys.executable),
+        SEEN: b"",
+        PTH: pth,
     }
-    files[f"{info}/INSTALLER"] = f"{INSTALLER}\n".encode()
-    rows = [f"{name},," if name.endswith("/seen") else record_row(name, data) for name, data in files.items()]
-    files[f"{info}/RECORD"] = "".join(f"{row}\n" for row in (*rows, f"{info}/RECORD,,")).encode()
-    return files
+    rows = [f"{name},," if name == SEEN else record_row(name, data) for name, data in files.items()]
+    record = "".join(f"{row}\n" for row in (*rows, f"{info}/RECORD,,"))
+    return {f"{info}/RECORD": record.encode(), **files}
+
+
+def _modules() -> list[str]:
+    return [f"{PACKAGE_FOLDER}/{path.name}" for path in sorted((_SOURCE / PACKAGE_FOLDER).glob("*.py"))]
 
 
 def _write(path: Path, data: bytes, *, like: Path) -> None:
@@ -129,28 +145,24 @@ def _dist_infos(site: Path) -> list[Path]:
 
 def _installer(info: Path) -> str:
     image = read_image(info / "INSTALLER")
-    return image.data.decode("utf-8", "replace").strip() if image else ""
+    return image.data.decode("utf-8", "replace").strip() if image else INSTALLER
 
 
 def _refuse_installed(site: Path) -> None:
     for info in _dist_infos(site):
         if (installer := _installer(info)) != INSTALLER:
-            message = f"The hook in {site} was installed by {installer or 'an installer'}, as mps-patcher-hook."
-            hint = "Upgrade or uninstall mps-patcher-hook the same way."
-            raise PatcherError("hook-installed", message, hint)
+            message = f"The hook in {site} was installed by {installer}, as mps-patcher-hook."
+            raise PatcherError("hook-installed", message, "Upgrade or uninstall mps-patcher-hook the same way.")
 
 
-def _remove_files(site: Path, info: Path) -> None:
-    """The .pth first: without it nothing of the rest runs."""
-    package = site / PACKAGE_FOLDER
+def _remove_files(site: Path) -> bool:
+    """Whether there were any. The .pth goes first, since it starts the rest, and RECORD with its folder last."""
+    package, infos = site / PACKAGE_FOLDER, _dist_infos(site)
+    found = any(os.path.lexists(path) for path in (site / PTH, package, *infos))
     remove_file(site / PTH)
-    for folder in (package / "__pycache__", package, info):
-        _empty(folder)
+    for folder in (package / "__pycache__", package, *infos):
+        for path in sorted(folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else ():
+            if not path.is_dir():
+                remove_file(path)
         remove_folder_if_empty(folder)
-
-
-def _empty(folder: Path) -> None:
-    paths: Iterable[Path] = sorted(folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else ()
-    for path in paths:
-        if not path.is_dir():
-            remove_file(path)
+    return found

@@ -169,13 +169,14 @@ def _impact(snapshot: Snapshot, patch: Patch, macos: str | None) -> Impact:
 
 def _carry_out(plan: Plan, *, dry_run: bool) -> PatcherError | None:
     """Commits the plan. The error where that failed, and the target is as it was."""
-    if dry_run or not plan.changes:
+    if dry_run:
         return None
     try:
-        commit(plan)
+        if plan.changes:
+            commit(plan)
     except PatcherError as error:
         return error
-    with suppress(PatcherError):  # then the hook looks once more
+    with suppress(PatcherError):  # then the hook has it applied once more
         remember_seen(plan.snapshot.target)
     return None
 

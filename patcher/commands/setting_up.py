@@ -18,19 +18,22 @@ from patcher.output import failures
 
 @click.command("setup")
 @click.option("--check", is_flag=True, help="Change nothing; exit 1 if a target is not set up.")
-@click.option("--remove", is_flag=True, help="Take away what setup laid.")
+@click.option("--remove", is_flag=True, help="Remove the hook; the patches stay.")
 @target_options
 def setup_command(request: Request, check: bool, remove: bool) -> NoReturn:
-    """Have the patches applied again by themselves after transformers was reinstalled or upgraded.
+    """Have the patches applied again after each reinstall or upgrade of transformers.
 
-    It lays a hook into the target's site-packages that looks, as Python starts, whether transformers was replaced. Only
-    then it runs `mps-patcher apply`. MPS_PATCHER_HOOK=off turns it off, MPS_PATCHER_HOOK=verbose says what it does.
+    It installs a hook into the target: as Python starts, it compares the installed transformers with the one it saw
+    last, and runs `mps-patcher apply` if that was replaced. MPS_PATCHER_HOOK=off turns it off, MPS_PATCHER_HOOK=verbose
+    makes it say what it does.
     """
-    if request.named or (check and remove):
-        message = "--check and --remove exclude each other." if check and remove else "setup takes no PATCH."
-        raise Usage("usage", message, "It has every patch applied whose defect has an effect on the target.")
+    if check and remove:
+        raise Usage("usage", "--check and --remove exclude each other.", "Choose one of them.")
+    if request.named:
+        hint = "The hook applies every patch whose defect has an effect on the target."
+        raise Usage("usage", "setup takes no PATCH.", hint)
     work = _check if check else _remove if remove else _lay
-    results = [_on(target, request, work) for target in request.targets()]
+    results = [_on(target, request, work, exclusive=not check) for target in request.targets()]
     code = min((one.error.exit_code for one in results if one.error), key=SEVERITY.index, default=0)
     if request.output.json:
         echo(as_json("setup", results, ok=code == 0), request.output)
@@ -41,8 +44,11 @@ def setup_command(request: Request, check: bool, remove: bool) -> NoReturn:
     raise click.exceptions.Exit(code)
 
 
-def _on(target: Target | NotFound, request: Request, work: Callable[[Target], tuple[bool, str]]) -> Result:
+def _on(
+    target: Target | NotFound, request: Request, work: Callable[[Target], tuple[bool, str]], *, exclusive: bool
+) -> Result:
     """The result of `work` on one target, under its lock, as its owner."""
+    from patcher import hooks  # noqa: F401 - loaded as ourselves: the owner may not be able to read it
     from patcher.owner import as_owner_of
     from patcher.storage.lock import locked
 
@@ -52,7 +58,7 @@ def _on(target: Target | NotFound, request: Request, work: Callable[[Target], tu
     try:
         with (
             as_owner_of(target.site_packages),
-            locked(target.dist_info, exclusive=work is not _check, timeout=lock_timeout(request)),
+            locked(target.dist_info, exclusive=exclusive, timeout=lock_timeout(request)),
         ):
             changed, note = work(target)
     except PatcherError as error:
@@ -64,8 +70,8 @@ def _lay(target: Target) -> tuple[bool, str]:
     from patcher.hooks import lay_hook
 
     if not lay_hook(target):
-        return False, "The hook is there already."
-    return True, "The hook is set up: after a reinstall or an upgrade, the next start of Python applies the patches."
+        return False, "The hook was set up before."
+    return True, "The hook is set up. It applies the patches at the next start of Python, and after each reinstall."
 
 
 def _remove(target: Target) -> tuple[bool, str]:
@@ -75,8 +81,8 @@ def _remove(target: Target) -> tuple[bool, str]:
 
 
 def _check(target: Target) -> tuple[bool, str]:
-    from patcher.hooks import find_faults
+    from patcher.hooks import find_fault
 
-    if faults := find_faults(target):
-        raise PatcherError("no-hook", f"The hook is not set up: {faults}.", "Run `mps-patcher setup`.")
+    if fault := find_fault(target):
+        raise PatcherError("no-hook", f"The hook is not set up: {fault}.", "Run `mps-patcher setup`.")
     return False, "The hook is set up."

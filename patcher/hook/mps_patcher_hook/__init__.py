@@ -1,11 +1,9 @@
 """Has mps-patcher patch transformers again after an installer replaced it. `mps_patcher_hook.pth` imports it.
 
 It runs each time that Python starts, so what follows is only the comparison with what was seen last; the rest is in
-`again.py`. It needs the standard library alone, Python 3.8 or newer. `MPS_PATCHER_HOOK=off` turns it off, and
-`MPS_PATCHER_HOOK=verbose` makes it say on standard error what it does.
+`again.py`. It needs the standard library alone, Python 3.8 or newer, and imports nothing that Python has not imported
+by then. `MPS_PATCHER_HOOK=off` turns it off; `MPS_PATCHER_HOOK=verbose` makes it say on standard error what it does.
 """
-
-from __future__ import annotations
 
 import os
 
@@ -18,13 +16,17 @@ def is_seen(folder: str) -> bool:
 
 
 def stamp_of(record: str) -> str:
-    """What another file in its place, or a change of it, does not have."""
+    """What tells a RECORD from another one in its place.
+
+    Patching adds rows, so a reinstall of the same second has another size. Whole seconds, and no number of the file,
+    since those do not survive a copy of the environment or the layer of an image.
+    """
     found = os.stat(record)
-    return f"{found.st_mtime_ns} {found.st_size} {found.st_ino}"
+    return f"{int(found.st_mtime)} {found.st_size}"
 
 
 def start(folder: str) -> None:
-    """Compares; only where that shows a change does it load what patches. Nothing is raised, whatever happens."""
+    """Compares; only where that shows a change does it load what patches. Nothing is raised, whatever is wrong."""
     if os.environ.get("MPS_PATCHER_HOOK") == "off":
         return
     try:
@@ -36,7 +38,7 @@ def start(folder: str) -> None:
         from . import again
 
         again.patch(folder)
-    except Exception as error:  # a program must start, whatever is wrong here
+    except Exception as error:
         if os.environ.get("MPS_PATCHER_HOOK") == "verbose":
             import sys
 

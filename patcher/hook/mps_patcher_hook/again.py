@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import re
-import subprocess
 import sys
 import time
 
 from . import is_seen, stamp_of
 
-LIMIT = 60
+LIMIT = 30
 """Seconds that `apply` may take; a start of Python waits for it no longer."""
 PATIENCE = 1.0
-"""Seconds to wait for another process that is at it."""
+"""Seconds to wait for another process that applies."""
 
 
 def patch(folder: str) -> None:
     """Has the transformers in site-packages, the folder around `folder`, patched, and remembers that it was seen.
 
-    What cannot be remembered is not begun: else each start of Python would begin it again. That a transformers was seen
-    is remembered even if it could not be patched. Raises OSError where something refuses.
+    It is tried once for each transformers, whatever comes of it, and only where that can be remembered: else each start
+    of Python would try again. Raises OSError where something refuses.
     """
     site_packages = os.path.dirname(folder)
     name = installed(site_packages)
@@ -38,9 +35,9 @@ def patch(folder: str) -> None:
 
 
 def installed(site_packages: str) -> str | None:
-    """The name of the only `.dist-info` of transformers whose RECORD is there, which installers write last."""
-    names = [name for name in os.listdir(site_packages) if re.fullmatch(r"transformers-.*\.dist-info", name, re.I)]
-    whole = [name for name in names if os.path.exists(os.path.join(site_packages, name, "RECORD"))]
+    """The name of the only `.dist-info` of transformers that has a RECORD, which installers write last."""
+    infos = [one for one in os.listdir(site_packages) if one.startswith("transformers-") and one.endswith(".dist-info")]
+    whole = [name for name in infos if os.path.exists(os.path.join(site_packages, name, "RECORD"))]
     return whole[0] if len(whole) == 1 else None
 
 
@@ -50,7 +47,7 @@ def is_anothers(folder: str) -> bool:
 
 
 def is_current(folder: str) -> bool:
-    """Whether another process has been at it meanwhile."""
+    """Whether another process has done it meanwhile."""
     try:
         return is_seen(folder)
     except OSError:
@@ -59,6 +56,8 @@ def is_current(folder: str) -> bool:
 
 def acquire(lock: int) -> bool:
     """Whether the lock is ours, at the latest after PATIENCE."""
+    import fcntl
+
     end = time.monotonic() + PATIENCE
     while True:
         try:
@@ -72,37 +71,48 @@ def acquire(lock: int) -> bool:
 
 
 def apply(folder: str, site_packages: str) -> str:
-    """Runs the tool; a sentence on how that ended. Its own interpreters do not come here again."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    """Runs the tool; a sentence on how that ended. None of the interpreters that it starts comes here again."""
+    import subprocess
+
+    dropped = ("PYTHON", "__PYVENV_LAUNCHER__")  # what is meant for this Python is not for the tool's
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
     environ["MPS_PATCHER_HOOK"] = "off"
     command = [tool(folder), "-P", "-m", "patcher", "apply", "--site-packages", site_packages, "--lock-timeout", "1"]
     try:
         done = subprocess.run(
-            command, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            command, env=environ, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
             timeout=LIMIT, start_new_session=True,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"mps-patcher apply cannot be run: {error}"
     why = done.stderr.decode("utf-8", "replace").strip().replace("\n", " ")
-    return f"ran mps-patcher apply, since transformers was replaced: {why or 'done'}"
+    return f"transformers was replaced; mps-patcher apply: {why or 'done'}"
 
 
 def tool(folder: str) -> str:
-    """The interpreter that holds mps-patcher: what `mps-patcher setup` wrote down, or this one."""
+    """The interpreter that holds mps-patcher: what `mps-patcher setup` wrote down, or that of this environment.
+
+    That is not `sys.executable`, which is another program where Python is embedded.
+    """
     try:
         with open(os.path.join(folder, "tool"), encoding="utf-8", errors="surrogateescape") as stream:
-            return stream.read().strip()
+            return stream.read()
     except OSError:
-        return sys.executable
+        return os.path.join(sys.prefix, "bin", "python3")
 
 
 def remember(folder: str, name: str) -> None:
     """Writes down what was seen. The file is replaced, never written to: it may be a hard link into uv's cache."""
     stamp = stamp_of(os.path.join(os.path.dirname(folder), name, "RECORD"))
-    new = os.path.join(folder, "seen.new")
-    with open(new, "w", encoding="utf-8", errors="surrogateescape") as stream:
-        stream.write(f"{name}\n{stamp}")
-    os.replace(new, os.path.join(folder, "seen"))
+    seen = os.path.join(folder, "seen")
+    try:
+        with open(seen + ".new", "w", encoding="utf-8", errors="surrogateescape") as stream:
+            stream.write(f"{name}\n{stamp}")
+        os.replace(seen + ".new", seen)
+    except OSError:
+        if os.path.exists(seen + ".new"):
+            os.remove(seen + ".new")
+        raise
 
 
 def say(text: str) -> None:
