@@ -22,6 +22,7 @@ from patcher.storage.files import (
     replace_file,
     stage,
     sync_folders,
+    temp_name,
 )
 from patcher.storage.record import record_row
 
@@ -32,6 +33,7 @@ INSTALLER = "mps-patcher"
 """What the hook's INSTALLER says where we laid it ourselves."""
 SITE_FOLDERS = ("site-packages", "dist-packages")
 """How folders are called whose .pth files Python reads as it starts."""
+_INFO = f"{PACKAGE_FOLDER}-{__version__}.dist-info"
 _SOURCE = Path(__file__).parent / "hook"
 _METADATA = f"""Metadata-Version: 2.1
 Name: mps-patcher-hook
@@ -85,10 +87,12 @@ def find_fault(target: Target) -> str | None:
         return "there is none"
     if _installer(infos[0]) != INSTALLER:
         return None
+    if [info.name for info in infos] != [_INFO]:
+        return f"{infos[0]} is of another mps-patcher"
     for name, data in _files().items():
         image = read_image(site / name)
         if image is None or not (name == SEEN or image.data == data):
-            return f"{site / name} is {'missing' if image is None else 'not of this mps-patcher'}"
+            return f"{site / name} is {'missing' if image is None else 'of another mps-patcher'}"
     return None
 
 
@@ -114,19 +118,18 @@ def _files() -> dict[str, bytes]:
     with explained(_SOURCE):
         sources = {name: (_SOURCE / name).read_bytes() for name in (*_modules(), PTH)}
     pth = sources.pop(PTH)
-    info = f"{PACKAGE_FOLDER}-{__version__}.dist-info"
     files = {
-        f"{info}/INSTALLER": f"{INSTALLER}\n".encode(),
-        f"{info}/METADATA": _METADATA.encode(),
-        f"{info}/WHEEL": _WHEEL.encode(),
+        f"{_INFO}/INSTALLER": f"{INSTALLER}\n".encode(),
+        f"{_INFO}/METADATA": _METADATA.encode(),
+        f"{_INFO}/WHEEL": _WHEEL.encode(),
         **sources,
         f"{PACKAGE_FOLDER}/tool": os.fsencode(sys.executable),
         SEEN: b"",
         PTH: pth,
     }
     rows = [f"{name},," if name == SEEN else record_row(name, data) for name, data in files.items()]
-    record = "".join(f"{row}\n" for row in (*rows, f"{info}/RECORD,,"))
-    return {f"{info}/RECORD": record.encode(), **files}
+    record = "".join(f"{row}\n" for row in (*rows, f"{_INFO}/RECORD,,"))
+    return {f"{_INFO}/RECORD": record.encode(), **files}
 
 
 def _modules() -> list[str]:
@@ -158,8 +161,10 @@ def _refuse_installed(site: Path) -> None:
 def _remove_files(site: Path) -> bool:
     """Whether there were any. The .pth goes first, since it starts the rest, and RECORD with its folder last."""
     package, infos = site / PACKAGE_FOLDER, _dist_infos(site)
-    found = any(os.path.lexists(path) for path in (site / PTH, package, *infos))
-    remove_file(site / PTH)
+    files = (site / PTH, temp_name(site / PTH))
+    found = any(os.path.lexists(path) for path in (*files, package, *infos))
+    for path in files:
+        remove_file(path)
     for folder in (package / "__pycache__", package, *infos):
         for path in sorted(folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else ():
             if not path.is_dir():
