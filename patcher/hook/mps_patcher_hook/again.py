@@ -18,7 +18,7 @@ def patch(folder: str) -> None:
     """Has the transformers in site-packages, the folder around `folder`, patched, and remembers that it was seen.
 
     It is tried once for each transformers, whatever comes of it, and only where that can be remembered: else each start
-    of Python would try again. Raises OSError where something refuses.
+    of Python would try again. Until then no other process takes it for seen. Raises OSError where something refuses.
     """
     site_packages = os.path.dirname(folder)
     name = installed(site_packages)
@@ -27,9 +27,9 @@ def patch(folder: str) -> None:
     lock = os.open(folder, os.O_RDONLY)
     try:
         if acquire(lock) and not is_current(folder):
-            remember(folder, name)
+            remember(folder, name, "to be patched")
             say(apply(folder, site_packages))
-            remember(folder, name)
+            remember(folder, name, stamp_of(os.path.join(site_packages, name, "RECORD")))
     finally:
         os.close(lock)
 
@@ -101,9 +101,8 @@ def tool(folder: str) -> str:
         return os.path.join(sys.prefix, "bin", "python3")
 
 
-def remember(folder: str, name: str) -> None:
+def remember(folder: str, name: str, stamp: str) -> None:
     """Writes down what was seen. The file is replaced, never written to: it may be a hard link into uv's cache."""
-    stamp = stamp_of(os.path.join(os.path.dirname(folder), name, "RECORD"))
     seen = os.path.join(folder, "seen")
     try:
         with open(seen + ".new", "w", encoding="utf-8", errors="surrogateescape") as stream:
