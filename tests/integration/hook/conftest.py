@@ -10,10 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 from command import run_here
 
+from patcher.storage.record import record_row
+
+FEW = ("transformers/__init__.py", "transformers/pytorch_utils.py", "transformers/utils/__init__.py")
 PROGRAM = """
 import importlib.util, pathlib
 found = importlib.util.find_spec("transformers")
@@ -140,3 +144,24 @@ def installer(request: pytest.FixtureRequest) -> Installer:
         subprocess.run(command, check=True, capture_output=True, env=clean({}))
 
     return run
+
+
+@pytest.fixture(scope="session")
+def small(wheels: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """`small(version)` is the wheel of that release, with a few of its files, which requires nothing."""
+    folder = tmp_path_factory.mktemp("small")
+
+    def shrink(version: str) -> Path:
+        whole = wheels(version)
+        info = f"transformers-{version}.dist-info"
+        with ZipFile(whole) as archive:
+            files = {name: archive.read(name) for name in (*FEW, f"{info}/WHEEL", f"{info}/METADATA")}
+        lines = files[f"{info}/METADATA"].splitlines(keepends=True)
+        files[f"{info}/METADATA"] = b"".join(line for line in lines if not line.startswith(b"Requires-Dist"))
+        rows = [*(record_row(name, data) for name, data in files.items()), f"{info}/RECORD,,"]
+        with ZipFile(folder / whole.name, "w") as made:
+            for name, data in {**files, f"{info}/RECORD": "".join(f"{row}\n" for row in rows).encode()}.items():
+                made.writestr(name, data)
+        return folder / whole.name
+
+    return shrink

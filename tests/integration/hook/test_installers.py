@@ -3,36 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
-from zipfile import ZipFile
-
-import pytest
-
-FEW = ("transformers/__init__.py", "transformers/pytorch_utils.py", "transformers/utils/__init__.py")
-
-
-@pytest.fixture(scope="session")
-def small(wheels: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """`small(version)` is the wheel of that release, with a few of its files."""
-    folder = tmp_path_factory.mktemp("small")
-
-    def shrink(version: str) -> Path:
-        whole = wheels(version)
-        with ZipFile(whole) as archive, ZipFile(folder / whole.name, "w") as made:
-            for name in archive.namelist():
-                if name.endswith("/RECORD"):
-                    rows = archive.read(name).decode().splitlines()
-                    made.writestr(name, "".join(f"{row}\n" for row in rows if kept(row.split(",")[0])))
-                elif kept(name):
-                    made.writestr(name, archive.read(name))
-        return folder / whole.name
-
-    return shrink
-
-
-def kept(name: str) -> bool:
-    return name in FEW or (".dist-info/" in name and PurePosixPath(name).name != "entry_points.txt")
 
 
 def test_each_installation_is_patched_at_the_next_start(new: Any, installer: Any, small: Callable[[str], Path]) -> None:
