@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -151,6 +152,7 @@ def small(wheels: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactor
     """`small(version)` is the wheel of that release, with a few of its files, which requires nothing."""
     folder = tmp_path_factory.mktemp("small")
 
+    @cache  # the same file each time, whose digest a lock file names
     def shrink(version: str) -> Path:
         whole = wheels(version)
         info = f"transformers-{version}.dist-info"
