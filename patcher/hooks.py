@@ -77,22 +77,22 @@ def remove_hook(target: Target) -> bool:
 
 
 def find_fault(target: Target) -> str | None:
-    """Why the hook would not have the patches applied, as a clause; None if it would.
+    """Why the hook would not have the patches applied, as a sentence; None if it would.
 
     What an installer laid is taken as whole.
     """
     site = target.site_packages
     infos = _dist_infos(site)
     if not infos:
-        return "there is none"
+        return f"There is no hook in {site}."
     if _installer(infos[0]) != INSTALLER:
         return None
     if [info.name for info in infos] != [_INFO]:
-        return f"{infos[0]} is of another mps-patcher"
+        return f"{infos[0]} is of another mps-patcher."
     for name, data in _files().items():
         image = read_image(site / name)
         if image is None or not (name == SEEN or image.data == data):
-            return f"{site / name} is {'missing' if image is None else 'of another mps-patcher'}"
+            return f"{site / name} is {'missing' if image is None else 'of another mps-patcher'}."
     return None
 
 

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import NoReturn
 
 import click
 
+from patcher import progress
 from patcher.boundary import echo
-from patcher.commands.patching import SEVERITY, lock_timeout
+from patcher.commands.patching import SEVERITY, invocation_of, lock_timeout
 from patcher.document import as_json
 from patcher.errors import PatcherError
+from patcher.help_text import HelpfulCommand
 from patcher.model import NotFound, Result, Target
-from patcher.options import Request, Usage, target_options
+from patcher.options import Request, Usage, place_options
 from patcher.output import failures
+from patcher.suggest import completed
+from patcher.terminal import stream_width
 
 
-@click.command("setup")
+@click.command("setup", cls=HelpfulCommand)
 @click.option("--check", is_flag=True, help="Change nothing; exit 1 if a target is not set up.")
 @click.option("--remove", is_flag=True, help="Remove the hook; the patches stay.")
-@target_options
+@place_options
 def setup_command(request: Request, check: bool, remove: bool) -> NoReturn:
-    """Have the patches applied again after each reinstall or upgrade of transformers.
+    """Have the patches applied again after each reinstall.
 
     It installs a hook into the target: as Python starts, it compares the installed transformers with the one it saw
     last, and runs `mps-patcher apply` if that was replaced. MPS_PATCHER_HOOK=off turns it off, MPS_PATCHER_HOOK=verbose
@@ -29,18 +34,19 @@ def setup_command(request: Request, check: bool, remove: bool) -> NoReturn:
     """
     if check and remove:
         raise Usage("usage", "--check and --remove exclude each other.", "Choose one of them.")
-    if request.named:
-        hint = "The hook applies every patch whose defect has an effect on the target."
-        raise Usage("usage", "setup takes no PATCH.", hint)
     work = _check if check else _remove if remove else _lay
-    results = [_on(target, request, work, exclusive=not check) for target in request.targets()]
+    results = [
+        completed(_on(target, request, work, exclusive=not check), invocation_of(request))
+        for target in request.targets()
+    ]
+    progress.clear()
     code = min((one.error.exit_code for one in results if one.error), key=SEVERITY.index, default=0)
     if request.output.json:
         echo(as_json("setup", results, ok=code == 0), request.output)
     else:
         lines = [f"{one.target.site_packages}: {one.note}" for one in results if one.note]
         echo("" if request.output.quiet else "\n".join(lines), request.output)
-        echo(failures(results), request.output, err=True)
+        echo(failures(results, stream_width(sys.stderr)), request.output, err=True)
     raise click.exceptions.Exit(code)
 
 
@@ -84,5 +90,5 @@ def _check(target: Target) -> tuple[bool, str]:
     from patcher.hooks import find_fault
 
     if fault := find_fault(target):
-        raise PatcherError("no-hook", f"The hook is not set up: {fault}.", "Run `mps-patcher setup`.")
+        raise PatcherError("no-hook", fault, "Run `mps-patcher setup`.")
     return False, "The hook is set up."

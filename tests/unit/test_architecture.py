@@ -18,9 +18,9 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "patcher"
 # From the bottom to the top: each layer imports from those before it, and from itself without a circle.
 LAYERS = (
-    {"errors", "model", "owner", "diff", "text", "traceback", "selftest", "evaluator", "runtime", "hook"},
+    {"errors", "model", "owner", "diff", "text", "traceback", "progress", "selftest", "evaluator", "runtime", "hook"},
     {"catalogue", "edit", "storage", "targets"},
-    {"scan", "prepared", "callers"},
+    {"scan", "prepared", "callers", "durations"},
     {"snapshot"},
     {"recompute", "plan"},
     {"messages", "transaction"},
@@ -28,7 +28,11 @@ LAYERS = (
     {"operations", "evidence", "template", "explain"},
     {"verify", "run", "doctor"},
     {"evaluation"},
-    {"options", "command_options", "evaluation_options", "output", "explain_text", "document", "boundary"},
+    {"help_text", "options", "command_options", "evaluation_options", "document", "explain_text"},
+    {"terminal", "suggest", "verdict"},
+    {"closing"},
+    {"output"},
+    {"boundary"},
     {"commands", "cli", "__main__"},
 )
 PROBES = (PACKAGE / "targets" / "probe.py", PACKAGE / "targets" / "torch_probe.py")

@@ -50,7 +50,7 @@ def test_quiet_says_nothing(one: Env) -> None:
     assert run_here("setup", "-q", f"--site-packages={one.target.site_packages}") == (0, "")
 
 
-@pytest.mark.parametrize("words", [["--check", "--remove"], ["isin_mps_friendly"]], ids=" ".join)
+@pytest.mark.parametrize("words", [["--check", "--remove"], ["direct_isin"]], ids=" ".join)
 def test_wrong_words(one: Env, words: list[str]) -> None:
     assert run_here("setup", *words, f"--site-packages={one.target.site_packages}", "--json")[0] == 2
     assert not list(one.target.site_packages.glob("*hook*"))

@@ -74,7 +74,7 @@ def apply(folder: str, site_packages: str) -> str:
     """Runs the tool; a sentence on how that ended. None of the interpreters that it starts comes here again."""
     import subprocess
 
-    dropped = ("PYTHON", "__PYVENV_LAUNCHER__")  # what is meant for this Python is not for the tool's
+    dropped = ("PYTHON", "MPS_PATCHER", "__PYVENV_LAUNCHER__")  # meant for this Python, and for what the user asks
     environ = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
     environ["MPS_PATCHER_HOOK"] = "off"
     command = [tool(folder), "-P", "-m", "patcher", "apply", "--site-packages", site_packages, "--lock-timeout", "1"]
