@@ -22,7 +22,7 @@ help:
 	@echo 'make test-seed           those of the pair of the first bug report: torch 2.1.0 + transformers 4.45.1'
 	@echo 'make test-compatibility  compare docs/compatibility.json with fresh runs (RELEASES=all or some; else a sample)'
 	@echo 'make test-container      build examples/container as real images, run them, compare them'
-	@echo 'make test-recipes        follow docs/environments.md with real pip, uv, poetry, make and pre-commit'
+	@echo 'make test-recipes        follow docs/environments.md with the real tools; install the wheel; try action.yml'
 	@echo 'make test-browser        open the report of evaluate in headless Chromium'
 	@echo 'make test-fleet          play examples/ansible on twelve hosts of its own over SSH, minutes'
 	@echo 'make test-faults         kill and fail apply and revert at every system call; replay losses of power'
@@ -33,6 +33,7 @@ help:
 	@echo 'make demo        find, patch, prove and revert a real transformers 4.45.1 in a throwaway environment'
 	@echo 'make demo-evaluate  compare a real model on the CPU and an emulated MPS device, and write a report'
 	@echo 'make benchmark   how long the commands take'
+	@echo 'make man         write docs/mps-patcher.1 from the help of the commands'
 	@echo 'make lint        ruff and mypy'
 	@echo 'make coverage    run the tests of .venv and show the branches that they miss'
 	@echo 'make clean       remove .venv and what the tools left'
@@ -79,7 +80,7 @@ test-container: $(READY)
 
 .PHONY: test-recipes
 test-recipes: $(READY)
-	$(PY) -m pytest -m recipes tests/integration/recipes $(ARGS)
+	$(PY) -m pytest -m recipes $(ARGS)
 
 # Whether test-fleet can run at all.
 .PHONY: can-fleet
@@ -126,6 +127,10 @@ demo: $(READY)
 .PHONY: demo-evaluate
 demo-evaluate: $(READY)
 	@$(PY) scripts/demo_evaluate.py $(ARGS)
+
+.PHONY: man
+man: $(READY)
+	@$(PY) scripts/man_page.py > docs/mps-patcher.1
 
 .PHONY: lint
 lint: $(READY)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
+from patcher import progress
 from patcher.document import as_json
 from patcher.errors import PatcherError
 from patcher.options import OutputOptions, Usage
@@ -69,7 +71,7 @@ def as_patcher_error(error: BaseException) -> PatcherError:
 def echo(text: str, output: OutputOptions, *, err: bool = False) -> None:
     """Prints the text, if there is any."""
     if text:
-        with guard_output(err=err):
+        with progress.hidden(), guard_output(err=err):
             click.echo(text, err=err, color=output.colors())
 
 
@@ -114,5 +116,11 @@ class Program(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Runs the command."""
-        with exit_with_error(ctx.obj):
+        with exit_with_error(ctx.obj), progress.on_terminal(functools.partial(_terminal, ctx.obj)):
             return super().invoke(ctx)
+
+
+def _terminal(output: OutputOptions) -> TextIO | None:
+    """Where to show what is being waited for: a terminal that can erase a line, before somebody who wants to know."""
+    wanted = not (output.quiet or output.json) and os.environ.get("TERM", "dumb") != "dumb"
+    return sys.stderr if wanted and sys.stderr and sys.stderr.isatty() else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from patcher.boundary import Program
+from patcher.commands.explaining import doctor_command, explain_command
 from patcher.commands.patching import apply_command, revert_command, status_command, verify_command
 from patcher.commands.running import evaluate_command, run_command, template_command
 from patcher.options import common_options
@@ -32,6 +33,7 @@ def program() -> None:
 
 
 for command in (
-    status_command, apply_command, verify_command, revert_command, run_command, template_command, evaluate_command,
+    status_command, apply_command, verify_command, revert_command, explain_command, doctor_command, run_command,
+    template_command, evaluate_command,
 ):  # fmt: skip
     program.add_command(command)

@@ -68,15 +68,19 @@ def verify_options(function: Function) -> Function:
     )  # fmt: skip
 
 
-class ProgramCommand(click.Command):
-    """A command that ends with a program: what follows `--`, or begins with -m or -c, is not for this command.
-
-    All that it prints is the program's, so it has no --json.
-    """
+class TextCommand(click.Command):
+    """A command with targets that has no --json."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.params = [parameter for parameter in self.params if parameter.name != "json"]
+
+
+class ProgramCommand(TextCommand):
+    """A command that ends with a program: what follows `--`, or begins with -m or -c, is not for this command.
+
+    All that it prints is the program's, so it has no --json.
+    """
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         """What the first line of the help says."""

@@ -55,7 +55,7 @@ class EffectRow(NamedTuple):
     installed: str = ""
     """A requirement, such as `coqui-tts<0.28`, that an installed distribution has to meet."""
     error: str | None = None
-    """The error's own text, for `fails`."""
+    """The error's own text: what `fails` raises, or some of the edge cases."""
     cures: tuple[str, ...] = ()
     """What else ends it, such as `transformers 4.46.2 or newer`."""
 

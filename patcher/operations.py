@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from patcher import progress
 from patcher.catalogue import impact, load_catalogue
 from patcher.diff import unified_diff
 from patcher.errors import PatcherError
@@ -126,10 +127,11 @@ def _each(
     lock: LockTimeout,
 ) -> tuple[Result, ...]:
     results: list[Result] = []
-    for target in targets:
+    for number, target in enumerate(targets, 1):
         if isinstance(target, NotFound):
             results.append(Result(target=target, patch=None, state=None, error=target.error))
             continue
+        progress.show(f"{number} of {len(targets)}:" if len(targets) > 1 else "working on", str(target.site_packages))
         try:
             with opened(target, exclusive=exclusive, lock=lock) as snapshot:
                 results += work(snapshot)

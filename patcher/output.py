@@ -17,6 +17,8 @@ from patcher.model import ChangedFile, Check, Device, Effect, Impact, NotFound, 
 COLORS = {"red": 31, "green": 32, "yellow": 33, "blue": 34, "bold": 1, "dim": 2}
 STATE_COLORS = {State.PATCHED: "green", State.MODIFIED: "red", State.ABSENT: "dim"}
 CHECK_COLORS = {"passed": "green", "failed": "red", "skipped": "yellow"}
+NAME_WIDTH = len("bytecode")
+"""The longest name of a check: lines are shown before all checks are known."""
 TERMINAL_ORDERS = re.compile(r"[\x07\x08\x1b\x7f-\x9f]")
 """What terminals take for orders. Other control characters of a source are shown as they are."""
 
@@ -30,6 +32,8 @@ class TextStyle(NamedTuple):
     """The user named the targets, so a suggested command must name them too."""
     width: int | None = None
     """Columns to wrap sentences at; None leaves lines whole, which is right for pipes."""
+    unfinished: Result | None = None
+    """The last result, if more checks of it follow: its text ends with the last of those it has."""
 
 
 def as_text(command: str, results: Sequence[Result], style: TextStyle) -> str:
@@ -88,6 +92,8 @@ def _patch(command: str, result: Result, style: TextStyle) -> Iterator[str]:
         yield from (line for file in result.files for line in _digests(file))
     if result.checks:
         yield from _checks(result, style)
+    if result is style.unfinished:
+        return
     yield from _next_command(command, result, style)
     if result.diff:
         yield from ("", *_diff(result.diff))
@@ -131,20 +137,21 @@ def _digests(file: ChangedFile) -> Iterator[str]:
 
 
 def _checks(result: Result, style: TextStyle) -> Iterator[str]:
-    name_width = max(len(check.name) for check in result.checks)
     yield ""
     for check in result.checks:
-        yield from _check(check, name_width, style)
+        yield from _check(check, style)
+    if result is style.unfinished:
+        return
     yield ""
     yield from _sentence(_conclusion(result), style)
 
 
-def _check(check: Check, name_width: int, style: TextStyle) -> Iterator[str]:
+def _check(check: Check, style: TextStyle) -> Iterator[str]:
     status = _paint(f"{check.status:<7}", CHECK_COLORS[check.status])
     seconds = f"{check.seconds:6.2f} s" if check.status != "skipped" else " " * 8
-    indent = " " * (4 + 7 + 2 + name_width + 2 + 8 + 2)
+    indent = " " * (4 + 7 + 2 + NAME_WIDTH + 2 + 8 + 2)
     details = [part for line in check.detail.splitlines() for part in _wrap(line, style, len(indent))] or [""]
-    yield f"    {status}  {check.name:<{name_width}}  {seconds}  {details[0]}".rstrip()
+    yield f"    {status}  {check.name:<{NAME_WIDTH}}  {seconds}  {details[0]}".rstrip()
     yield from (f"{indent}{detail}".rstrip() for detail in details[1:])
 
 

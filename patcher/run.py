@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from patcher import progress
 from patcher.errors import CannotTell, PatcherError
 from patcher.model import FunctionPatch, Patch, Target
 from patcher.owner import as_user_of
@@ -59,6 +60,7 @@ def prepare(
     names = tuple(patch.name for patch in patches) if named else None
     folder = prepared_folder(target, (names, macos, unpatched, device and tuple(device), told), environ)
     if not is_prepared(folder):
+        progress.show("preparing", str(target.site_packages))
         served = _served_files(target, patches, named=named, lock=lock, macos=macos, unpatched=unpatched)
         write_prepared(folder, served | _runtime_files(target, unpatched=unpatched) | _emulation_files(device, told))
     return _environment(environ, folder / "site")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+import functools
+from collections.abc import Callable, Sequence, Set
 from itertools import groupby
 
 from patcher import operations
@@ -27,11 +28,14 @@ def verify_targets(
     *,
     named: bool,
     lock: LockTimeout,
+    show: Callable[[Sequence[Result]], None] = lambda _: None,
 ) -> tuple[Result, ...]:
     """Check the patches, and what they require: each that the user `named`, that is applied, or that would be.
 
     A result without an error passed every check that was asked for. The patches of a target share one self-test, and
     with it all checks but that of their own files. Nothing in the target changes.
+
+    After each check `show` gets the results so far, of which the last one has only the checks that have ended.
     """
     asked = {patch.name for patch in patches}
     found = operations.status(targets, _with_required(asked), lock=lock, macos=options.macos)
@@ -39,13 +43,23 @@ def verify_targets(
     for target, group in groupby(found, key=lambda one: one.target):
         of_target = tuple(group)
         tested = [result for result in of_target if _is_tested(result, asked if named else set())]
-        evidence = _gather(target, tested, options) if tested and isinstance(target, Target) else None
+        evidence = None
         for result in of_target:
-            if evidence and result in tested:
-                results.append(_concluded(result, evidence))
-            else:
+            if result not in tested or not isinstance(target, Target):
                 results.append(_untested(result, named=named and result.patch in asked))
+                continue
+            if evidence is None:
+                show_checks = functools.partial(_show_checks, show, tuple(results), result)
+                evidence = _gather(target, tested, options, show_checks)
+            results.append(_concluded(result, evidence))
     return tuple(results)
+
+
+def _show_checks(
+    show: Callable[[Sequence[Result]], None], before: tuple[Result, ...], result: Result, checks: tuple[Check, ...] = ()
+) -> None:
+    """Shows the results before this one, and of this one what has been checked."""
+    show((*before, result._replace(checks=(_source_check(result), *checks))))
 
 
 def _with_required(names: Set[str]) -> tuple[Patch, ...]:
@@ -78,15 +92,18 @@ def _untested(result: Result, *, named: bool) -> Result:
 def _concluded(result: Result, evidence: Evidence) -> Result:
     checks = (_source_check(result), *evidence.checks)
     error = evidence.error
-    failed = [check.name for check in checks if check.status == "failed"]
+    failures = [check for check in checks if check.status == "failed"]
+    failed = [check.name for check in failures]
     # Of a device that is not here nothing can be told, whatever the file says; without torch the file still tells
     if failed and (error is None or error.code not in ("no-device", "target-changed")):
         cause = f"{len(failed)} of {len(checks)} checks failed: {', '.join(failed)}."
-        error = PatcherError("verification-failed", cause, _hint(result))
+        error = PatcherError("verification-failed", cause, _hint(result, failures))
     return result._replace(checks=checks, device=evidence.device, error=error)
 
 
-def _hint(result: Result) -> str:
+def _hint(result: Result, failures: Sequence[Check]) -> str:
+    if any("cannot be imported: " in check.detail for check in failures):
+        return "Make transformers importable first: the details above say what it lacks or what is broken in it."
     if result.state in _REPAIRED:
         return f"`mps-patcher apply{'' if _is_affected(result) else f' {result.patch}'}` repairs it."
     return "The details above say what was seen; `mps-patcher status` says what state the file is in."
@@ -102,11 +119,12 @@ def _source_check(result: Result) -> Check:
     return Check(name="source", status="passed" if passed else "failed", detail=detail.rstrip(". "), seconds=0.0)
 
 
-def _gather(target: Target, tested: Sequence[Result], options: VerifyOptions) -> Evidence:
+def _gather(target: Target, tested: Sequence[Result], options: VerifyOptions, show: Callable[..., None]) -> Evidence:
     """The evidence, if all files are still those whose state was told: nobody is kept from changing them meanwhile."""
     files = {file.path: file for result in tested for file in result.files}
+    show()
     try:
-        evidence = gather_evidence(target, _tested_function(tested), tuple(files), options)
+        evidence = gather_evidence(target, _tested_function(tested), tuple(files), options, show)
         with as_owner_of(target.site_packages):
             changed = next((path for path, file in files.items() if _differs(file)), None)
     except PatcherError as error:

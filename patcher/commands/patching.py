@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import click
 
+from patcher import progress
 from patcher.boundary import echo, notify
 from patcher.command_options import backup_option, check_verify_options, macos_option, verify_options, write_options
 from patcher.document import as_json
@@ -63,11 +64,11 @@ def verify_command(
     from patcher.verify import VerifyOptions, verify_targets  # only this command needs it
 
     options = VerifyOptions(device=device or "auto", torch=torch, macos=macos, static=static, timeout=timeout)
-    if not (static or request.output.json) and sys.stderr and sys.stderr.isatty():
-        notify("Running the self-test in the target's interpreter; this takes some seconds.", request.output)
-    lock = lock_timeout(request)
-    results = verify_targets(request.targets(), request.patches, options, named=request.named, lock=lock)
-    report_results(request, results)
+    growing, lock = GrowingText(request), lock_timeout(request)
+    results = verify_targets(
+        request.targets(), request.patches, options, named=request.named, lock=lock, show=growing.show_so_far
+    )
+    report_results(request, results, growing=growing)
 
 
 @click.command("revert")
@@ -86,18 +87,47 @@ def lock_timeout(request: Request) -> LockTimeout:
     return LockTimeout(seconds=request.lock_timeout, notify=functools.partial(notify, output=request.output))
 
 
-def report_results(request: Request, results: Sequence[Result], *, check: bool = False) -> NoReturn:
+class GrowingText:
+    """The text of the results: what is known of it is printed as it comes, and the rest at the end."""
+
+    def __init__(self, request: Request) -> None:
+        self._request, self._printed = request, ""
+        self._width = terminal_width() if sys.stdout and sys.stdout.isatty() else None
+
+    def show_so_far(self, results: Sequence[Result]) -> None:
+        """Prints what is new in the results, of which the last has only the checks that have ended."""
+        if not (self._request.output.json or self._request.output.quiet):
+            self.show(results_to_show(self._request, results), unfinished=results[-1])
+
+    def show(self, results: Sequence[Result], *, unfinished: Result | None = None) -> None:
+        """Prints what is new in them; all, where it does not begin as what was printed."""
+        output = self._request.output
+        style = TextStyle(output.verbose, self._request.explicit, self._width, unfinished)
+        text = f"{as_text(str(output.command), results, style)}\n"
+        echo(text.removeprefix(self._printed).removesuffix("\n"), output)
+        self._printed = text
+
+
+def results_to_show(request: Request, results: Sequence[Result]) -> Sequence[Result]:
+    """All of them, or those that matter."""
+    return results if request.output.command == "status" or request.named else relevant(results)
+
+
+def report_results(
+    request: Request, results: Sequence[Result], *, check: bool = False, growing: GrowingText | None = None
+) -> NoReturn:
     """Tells of the results, and ends the command with its exit code."""
+    progress.clear()
     output, command = request.output, str(request.output.command)
-    if command != "status" and not request.named:
-        results = relevant(results)
+    results = results_to_show(request, results)
     code = min((exit_code(result, check=check) for result in results), key=SEVERITY.index, default=0)
     if output.json:
         echo(as_json(command, results, ok=code == 0), output)
     else:
-        width = terminal_width() if sys.stdout and sys.stdout.isatty() else None
-        style = TextStyle(verbose=output.verbose, explicit=request.explicit, width=width)
-        echo(diffs(results) if output.quiet else as_text(command, results, style), output)
+        if output.quiet:
+            echo(diffs(results), output)
+        else:
+            (growing or GrowingText(request)).show(results)
         echo(failures(results), output, err=True)
     raise click.exceptions.Exit(code)
 

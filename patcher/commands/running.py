@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import click
 
+from patcher import progress
 from patcher.boundary import echo, notify
 from patcher.catalogue import load_catalogue
 from patcher.command_options import ProgramCommand, check_run_options, program_words, run_options
@@ -46,6 +47,7 @@ def run_command(request: Request, emulate: bool, torch: str | None, macos: str |
 
 def replace_process(command: list[str], environ: dict[str, str]) -> NoReturn:
     """Ends this process as that command, which has its streams, its signals and its exit code."""
+    progress.clear()
     for stream in (sys.stdout, sys.stderr):
         if stream:
             stream.flush()

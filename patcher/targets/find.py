@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from patcher import progress
 from patcher.errors import CannotTell, PatcherError
 from patcher.model import NotFound, Target
 from patcher.targets.distribution import (
@@ -132,6 +133,7 @@ def _interpreter(named: Path, environ: Mapping[str, str], cwd: Path) -> Path:
 
 def _from_python(python: Path, reason: str, environ: Mapping[str, str], cwd: Path) -> Target | NotFound:
     folder = None
+    progress.show("waiting for", str(python))
     try:
         answer = ask_python(python, PACKAGE, environ, cwd)
         folder = answer.folder
@@ -185,7 +187,8 @@ def folders_below(top: Path, unread: list[OSError]) -> Iterator[Path]:
     that is a link out of `top` is named as such. The caches of uv and conda are skipped: other environments are made
     from them. What could not be read is added to `unread`.
     """
-    for name, subfolders, files in os.walk(top, onerror=unread.append):
+    for count, (name, subfolders, files) in enumerate(os.walk(top, onerror=unread.append)):
+        progress.show(f"searching {top}", f"({count:,} folders)")
         folder = Path(name)
         if _is_cache(folder, subfolders, files):
             subfolders.clear()

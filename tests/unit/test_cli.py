@@ -179,7 +179,7 @@ class TestParsing:
         assert told["error"]["code"] == ("unknown-patch" if "no_such_patch" in arguments else "usage")
 
     def test_the_commands_are_those_of_the_contract(self) -> None:
-        assert list(cli.program.commands) == [*COMMANDS, "run", "template", "evaluate"]
+        assert list(cli.program.commands) == [*COMMANDS, "explain", "doctor", "run", "template", "evaluate"]
 
     def test_naming_a_patch_twice_is_naming_it_once(self, site: Path) -> None:
         result = run("status", PATCH, PATCH, "--json", "--site-packages", site)
@@ -593,31 +593,6 @@ def on_terminal(arguments: list[str], environment: dict[str, str]) -> str:
             told += part
     os.close(ours)
     return told.decode()
-
-
-@pytest.mark.parametrize(
-    ("options", "stream", "told"),
-    [
-        ([], "terminal", True),
-        (["--static"], "terminal", False),
-        (["--quiet"], "terminal", False),
-        (["--json"], "terminal", False),
-        ([], "pipe", False),
-        ([], "closed", False),
-    ],
-)
-def test_at_a_terminal_a_wait_is_announced(
-    options: list[str], stream: str, told: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(pytest.importorskip("patcher.verify"), "verify_targets", lambda *_, **__: ())
-    out, err = StringIO(), StringIO()
-    monkeypatch.setattr(err, "isatty", lambda: stream == "terminal", raising=False)
-    monkeypatch.setattr(sys, "stdout", out)
-    monkeypatch.setattr(sys, "stderr", None if stream == "closed" else err)
-    with pytest.raises(SystemExit, match="0"):
-        cli.program(["verify", *options, "--site-packages", str(tmp_path)])
-    assert ("this takes some seconds" in err.getvalue()) == told
-    assert "this takes" not in out.getvalue()
 
 
 class TestTheBoundary:

@@ -310,7 +310,7 @@ def test_checks_are_aligned_and_the_rest_of_a_detail_stands_below_it() -> None:
 
 def test_a_check_without_a_detail_is_a_line_all_the_same() -> None:
     told = text("verify", FOUND._replace(checks=(PASSED._replace(detail=""),))).splitlines()
-    assert "    passed   source    0.25 s" in told
+    assert "    passed   source      0.25 s" in told
 
 
 @pytest.mark.parametrize(
@@ -372,5 +372,5 @@ def test_sentences_are_wrapped_to_a_terminal_and_never_elsewhere() -> None:
     empty = FOUND._replace(checks=(PASSED._replace(detail="one\n\ntwo"),))
     for width in (60, None):
         told = text("verify", empty, style=output.TextStyle(width=width)).splitlines()
-        at = told.index("    passed   source    0.25 s  one")
-        assert told[at + 1 : at + 3] == ["", " " * 31 + "two"]
+        at = told.index("    passed   source      0.25 s  one")
+        assert told[at + 1 : at + 3] == ["", " " * 33 + "two"]
