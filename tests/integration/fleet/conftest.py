@@ -41,7 +41,7 @@ class Ended(NamedTuple):
 
     def message(self, host: str) -> str:
         """What the play says of a host's failure."""
-        found = re.search(rf'(?ms)^fatal: \[{host}\]: FAILED! => (.*?)^\S', self.output)
+        found = re.search(rf"(?ms)^fatal: \[{host}\]: FAILED! => (.*?)^\S", self.output)
         return found[1] if found else ""
 
 
@@ -149,7 +149,10 @@ def inventory(started: Fleet, hosts: dict[str, Host]) -> dict[str, dict[str, Any
         "mps_patcher_pip_args": ["--no-index", "--find-links", "/srv/wheels"],
     }
     targets = {name: [{"under": "/srv"}] if name == "several" else [{"python": "/srv/app"}] for name in hosts}
-    return {name: {**common, "ansible_port": host.port, "mps_patcher_targets": targets[name]} for name, host in hosts.items()}
+    return {
+        name: {**common, "ansible_port": host.port, "mps_patcher_targets": targets[name]}
+        for name, host in hosts.items()
+    }
 
 
 def environment(started: Fleet, folder: Path) -> dict[str, str]:

@@ -55,9 +55,11 @@ def test_checked_installs_the_tool_and_leaves_facts(control: Control, installed:
     assert control.digests() == installed
     facts = control.facts()
     for name in {*HEALTHY, "several", "readonly"}:
-        assert (facts[name]["needs_patch"], states(facts[name])) == (True, {"unpatched"}), name
+        assert states(facts[name]) == {"unpatched"}, name
         assert RELEASES[name] in {result["target"]["version"] for result in facts[name]["results"]}
-    assert (facts["outdated"]["needs_patch"], states(facts["outdated"])) == (False, {"outdated"})
+    assert states(facts["outdated"]) == {"outdated"}
+    # 4.38 has edge cases only, where no torch says more; the file of `broken` cannot be told.
+    assert {name for name, one in facts.items() if not one["needs_patch"]} == {"a", "outdated", "broken"}
     assert {result["target"]["version"] for result in facts["several"]["results"]} == {"4.44.2", "4.45.1"}
     assert facts["broken"]["results"][0]["error"]["code"] == "no-metadata"
 
@@ -66,10 +68,12 @@ def test_check_mode_names_those_that_apply_then_changes(control: Control, instal
     foretold = control.play("--check")
     assert control.digests() == installed
     done = control.play()
-    assert changing(foretold.changed) - {"readonly"} == changing(done.changed) == PATCHABLE
-    assert foretold.failed | {"readonly"} == done.failed == {"broken", "readonly"}
-    assert "the file system is read-only" in done.message("readonly")
-    assert "Mount it writable" in done.message("readonly")
+    assert changing(foretold.changed) == changing(done.changed) == PATCHABLE
+    assert foretold.failed == done.failed == {"broken", "readonly"}
+    for ended in (foretold, done):
+        assert "the file system is read-only" in ended.message("readonly")
+        assert "Mount it writable" in ended.message("readonly")
+        assert "Restart the programs that have transformers loaded" in ended.output
     now = control.digests()
     assert {host for host in now if now[host] != installed[host]} == PATCHABLE
     facts = control.facts()
@@ -83,6 +87,7 @@ def test_apply_again_changes_nothing(control: Control) -> None:
     assert changing(control.play("--check").changed) == set()
     again = control.play()
     assert changing(again.changed) == set()
+    assert "Restart the programs" not in again.output
     assert again.failed == {"broken", "readonly"}
     assert control.digests() == before
 
@@ -140,4 +145,4 @@ def test_revert_puts_back_every_byte(control: Control, installed: dict[str, str]
     assert (done.code, changing(done.changed)) == (0, PATCHABLE)
     assert control.digests() == installed | {"outdated": installed["readonly"]}  # it has the same release
     assert changing(control.play(limit=hosts, mps_patcher_state="reverted").changed) == set()
-    assert control.facts()["a"]["needs_patch"]
+    assert control.facts()["b"]["needs_patch"]
