@@ -1,4 +1,4 @@
-"""Hosts to be reached by SSH: each a Debian with a root, processes and a name of its own, under a real sshd on loopback.
+"""Hosts reached by SSH: each a Debian with a root, processes and a name of its own, under a real sshd on loopback.
 
 No container engine: an overlay over one common Debian, and OpenSSH's daemon in namespaces of its own. A host that is
 stopped leaves neither a process, nor a mount, nor a file.

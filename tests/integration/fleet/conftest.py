@@ -21,12 +21,31 @@ from fleet import Fleet, Host
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "examples" / "ansible"
-HEALTHY = {
-    "a": "4.38.2", "b": "4.41.2", "c": "4.44.2", "d": "4.45.1", "e": "4.46.1", "f": "4.57.6", "g": "5.0.0", "h": "5.24.0"
-}  # fmt: skip
+HEALTHY = dict(
+    zip("abcdefgh", ("4.38.2", "4.41.2", "4.44.2", "4.45.1", "4.46.1", "4.57.6", "5.0.0", "5.24.0"), strict=True)
+)
 """Each has one release in /srv/app."""
 RELEASES = {**HEALTHY, "outdated": "4.45.1", "several": "4.45.1", "broken": "4.46.1", "readonly": "4.45.1"}
-INSTALL = "-m pip install --quiet --no-deps --no-index --no-compile --root-user-action=ignore --find-links /srv/wheels"
+PIP = "/srv/app/bin/python -m pip"
+INSTALL = "install --quiet --no-index --no-compile --root-user-action=ignore --find-links /srv/wheels"
+EARLIER = r"""
+python3 -m venv --without-pip /opt/earlier
+PIP --python /opt/earlier/bin/python INSTALL mps-patcher
+cd /opt/earlier/lib/python3.11/site-packages/patcher/patches/isin_mps_friendly
+sed -i 's/^def isin_mps_friendly(.*/&\n    earlier = True/' replacement.py
+grep -q earlier replacement.py
+/opt/earlier/bin/mps-patcher apply --python /srv/app
+rm -r /opt/earlier
+""".replace("PIP", PIP).replace("INSTALL", INSTALL)
+"""Patches with a tool whose replacement had another body, and removes that tool."""
+WRONG = {
+    "broken": "rm /srv/app/lib/python3.11/site-packages/transformers-*.dist-info/METADATA",
+    "readonly": "mount --bind /srv/app /srv/app && mount -o remount,bind,ro /srv/app",
+    "several": "python3 -m venv --without-pip /srv/apps &&"
+    f" {PIP} --python /srv/apps/bin/python {INSTALL} --no-deps transformers==4.44.2",
+    "outdated": EARLIER,
+}
+"""What makes a host special."""
 RECAP = re.compile(r"(?m)^(\S+) +: ok=\d+ +changed=(\d+) +unreachable=(\d+) +failed=(\d+) ")
 
 
@@ -117,25 +136,8 @@ def control(started: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Control
 def prepared(started: Fleet, name: str) -> Host:
     """A host with its transformers, and what is wrong with it."""
     host = started.start(name)
-    host.run(f"/srv/app/bin/python {INSTALL} transformers=={RELEASES[name]}")
-    if name == "broken":
-        host.run("rm /srv/app/lib/python3.11/site-packages/transformers-*.dist-info/METADATA")
-    if name == "readonly":
-        host.run("mount --bind /srv/app /srv/app && mount -o remount,bind,ro /srv/app")
-    if name == "several":
-        host.run(f"python3 -m venv --without-pip /srv/apps && cd /srv/app && bin/python -m pip --python /srv/apps/bin/python"
-                 f" {INSTALL.removeprefix('-m pip ')} transformers==4.44.2")  # fmt: skip
-    if name == "outdated":
-        patch_by_earlier_state(host)
+    host.run(f"set -e; {PIP} {INSTALL} --no-deps transformers=={RELEASES[name]}; {WRONG.get(name, '')}")
     return host
-
-
-def patch_by_earlier_state(host: Host) -> None:
-    """Patches with a tool whose replacement had another body, and removes that tool."""
-    host.run(f"python3 -m venv /opt/earlier && /opt/earlier/bin/python {INSTALL.replace('--no-deps ', '')} mps-patcher")
-    host.run(r"cd /opt/earlier/lib/python3.11/site-packages/patcher/patches/isin_mps_friendly &&"
-             r" sed -i 's/^def isin_mps_friendly(.*/&\n    earlier = True/' replacement.py && grep -q earlier replacement.py")  # fmt: skip
-    host.run("/opt/earlier/bin/mps-patcher apply --python /srv/app && rm -r /opt/earlier")
 
 
 def inventory(started: Fleet, hosts: dict[str, Host]) -> dict[str, dict[str, Any]]:

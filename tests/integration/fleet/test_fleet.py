@@ -8,7 +8,7 @@ from typing import Any
 import fleet
 import pytest
 
-from .conftest import EXAMPLE, HEALTHY, INSTALL, RELEASES, Control
+from .conftest import EXAMPLE, HEALTHY, INSTALL, PIP, RELEASES, Control
 
 pytestmark = pytest.mark.fleet
 
@@ -95,7 +95,7 @@ def test_apply_again_changes_nothing(control: Control) -> None:
 def test_after_a_reinstall_those_hosts_are_patched_again(control: Control) -> None:
     before = control.digests()
     for name in ("c", "d", "h"):
-        control.hosts[name].run(f"/srv/app/bin/python {INSTALL} --force-reinstall transformers=={RELEASES[name]}")
+        control.hosts[name].run(f"{PIP} {INSTALL} --no-deps --force-reinstall transformers=={RELEASES[name]}")
     healthy = ":".join(HEALTHY)
     assert changing(control.play("--check", limit=healthy).changed) == {"c", "d", "h"}
     assert control.facts()["c"]["needs_patch"]
