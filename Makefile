@@ -30,6 +30,7 @@ help:
 	@echo 'make test-fuzz           more than 100,000 hostile inputs (ARGS="--seed 2" for others)'
 	@echo
 	@echo 'make compatibility       run every release anew and write docs/compatibility.md (RELEASES=... only these)'
+	@echo 'make session         run a session anew and write it into README.md and docs/session.svg'
 	@echo 'make demo        find, patch, prove and revert a real transformers 4.45.1 in a throwaway environment'
 	@echo 'make demo-evaluate  compare a real model on the CPU and an emulated MPS device, and write a report'
 	@echo 'make benchmark   how long the commands take'
@@ -119,6 +120,10 @@ compatibility: $(READY)
 .PHONY: benchmark
 benchmark: $(READY)
 	@$(PY) benchmarks/command.py $(ARGS)
+
+.PHONY: session
+session: $(READY)
+	@$(PY) scripts/session.py
 
 .PHONY: demo
 demo: $(READY)

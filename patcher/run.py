@@ -104,6 +104,7 @@ def _served_files(
     """The files that modules come from instead of the installed ones."""
     from patcher.operations import make_plan, opened
     from patcher.plan import plan_revert
+    from patcher.targets.reinstall import with_command
 
     with opened(target, exclusive=False, lock=lock) as snapshot:
         if unpatched:
@@ -112,7 +113,7 @@ def _served_files(
         else:
             plan, refused = make_plan(snapshot, patches, named=named, macos=macos)
     for error in refused.values():
-        raise error
+        raise with_command(error, target)
     return {f"files/{path}": desired.data for path, desired in plan.files.items()}
 
 

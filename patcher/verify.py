@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from itertools import groupby
 
 from patcher import operations
-from patcher.catalogue import load_catalogue
+from patcher.catalogue import impact, is_known_to_lack, load_catalogue
 from patcher.errors import PatcherError
 from patcher.evidence import Evidence, VerifyOptions, gather_evidence
 from patcher.model import ChangedFile, Check, Effect, FunctionPatch, NotFound, Patch, Result, State, Target
@@ -35,31 +35,44 @@ def verify_targets(
     A result without an error passed every check that was asked for. The patches of a target share one self-test, and
     with it all checks but that of their own files. Nothing in the target changes.
 
-    After each check `show` gets the results so far, of which the last one has only the checks that have ended.
+    After each check `show` gets the results so far; those of the last target have only the checks that have ended.
     """
     asked = {patch.name for patch in patches}
     found = operations.status(targets, _with_required(asked), lock=lock, macos=options.macos)
+    found = tuple(_judged_by_rules(result, options) for result in found)
     results: list[Result] = []
     for target, group in groupby(found, key=lambda one: one.target):
         of_target = tuple(group)
         tested = [result for result in of_target if _is_tested(result, asked if named else set())]
-        evidence = None
-        for result in of_target:
-            if result not in tested or not isinstance(target, Target):
-                results.append(_untested(result, named=named and result.patch in asked))
-                continue
-            if evidence is None:
-                show_checks = functools.partial(_show_checks, show, tuple(results), result)
-                evidence = _gather(target, tested, options, show_checks)
-            results.append(_concluded(result, evidence))
+        rest = {one.patch: _untested(one, named=named and one.patch in asked) for one in of_target if one not in tested}
+        if tested and isinstance(target, Target):
+            show_checks = functools.partial(_show_checks, show, tuple(results), of_target, rest)
+            evidence = _gather(target, tested, options, show_checks)
+            results += [rest.get(result.patch) or _concluded(result, evidence) for result in of_target]
+        else:
+            results += rest.values()
     return tuple(results)
 
 
+def _judged_by_rules(result: Result, options: VerifyOptions) -> Result:
+    """The result, with the effect of the defect under the rules of the torch that was asked for."""
+    if options.torch is None or not isinstance(result.target, Target) or not result.files:
+        return result
+    (patch,) = (patch for patch in load_catalogue() if patch.name == result.patch)
+    judged = impact(patch, result.target._replace(torch=options.torch), macos=options.macos)
+    return result._replace(impact=judged)
+
+
 def _show_checks(
-    show: Callable[[Sequence[Result]], None], before: tuple[Result, ...], result: Result, checks: tuple[Check, ...] = ()
+    show: Callable[[Sequence[Result]], None],
+    before: tuple[Result, ...],
+    of_target: tuple[Result, ...],
+    rest: Mapping[str | None, Result],
+    checks: tuple[Check, ...] = (),
 ) -> None:
-    """Shows the results before this one, and of this one what has been checked."""
-    show((*before, result._replace(checks=(_source_check(result), *checks))))
+    """Shows the results of the targets before this one, and of this one what has been checked."""
+    so_far = (rest.get(one.patch) or one._replace(checks=(_source_check(one), *checks)) for one in of_target)
+    show((*before, *so_far))
 
 
 def _with_required(names: Set[str]) -> tuple[Patch, ...]:
@@ -85,8 +98,8 @@ def _untested(result: Result, *, named: bool) -> Result:
         return result
     if result.state is State.ABSENT and named:
         hint = "`mps-patcher status` says what this release needs."
-        return result._replace(error=PatcherError("function-absent", result.note or "", hint))
-    return result._replace(note="There is nothing to verify.")
+        return result._replace(error=PatcherError("function-absent", f"{result.patch} is absent: {result.note}.", hint))
+    return result._replace(note="nothing to verify")
 
 
 def _concluded(result: Result, evidence: Evidence) -> Result:
@@ -103,19 +116,27 @@ def _concluded(result: Result, evidence: Evidence) -> Result:
 
 def _hint(result: Result, failures: Sequence[Check]) -> str:
     if any("cannot be imported: " in check.detail for check in failures):
-        return "Make transformers importable first: the details above say what it lacks or what is broken in it."
-    if result.state in _REPAIRED:
-        return f"`mps-patcher apply{'' if _is_affected(result) else f' {result.patch}'}` repairs it."
-    return "The details above say what was seen; `mps-patcher status` says what state the file is in."
+        return "Make transformers importable first: the checks above say what it lacks or what is broken in it."
+    if result.state in _REPAIRED and not _is_unknown_release(result):
+        return f"Run `mps-patcher apply{'' if _is_affected(result) else f' {result.patch}'}`, then verify again."
+    return "The checks above say what was seen. `mps-patcher status` says what the files hold."
+
+
+def _is_unknown_release(result: Result) -> bool:
+    """Whether the function is missing where it should be, so that apply would refuse to add it."""
+    (patch,) = (patch for patch in load_catalogue() if patch.name == result.patch)
+    is_absent = result.state is State.ABSENT
+    return is_absent and isinstance(patch, FunctionPatch) and not is_known_to_lack(patch, str(result.target.version))
 
 
 def _source_check(result: Result) -> Check:
     """The files hold what the patch makes of the originals, and nothing else in them changed since."""
-    passed, detail = result.state is State.PATCHED, result.note or f"The patch is {result.state}."
+    passed = result.state is State.PATCHED
+    detail = result.note or f"{result.patch} is {result.state}"
     if passed:
         names = [file.path.name for file in result.files]
         subject = f"{names[0]} is" if len(names) == 1 else f"{len(names)} files are"
-        detail = f"{subject} as the patch makes {'it' if len(names) == 1 else 'them'}. {result.note or ''}"
+        detail = f"{subject} as the patch makes {'it' if len(names) == 1 else 'them'}"
     return Check(name="source", status="passed" if passed else "failed", detail=detail.rstrip(". "), seconds=0.0)
 
 

@@ -9,12 +9,14 @@ import click
 
 from patcher.boundary import echo, notify
 from patcher.command_options import TextCommand
-from patcher.commands.patching import lock_timeout, terminal_width
+from patcher.commands.patching import lock_timeout
+from patcher.help_text import HelpfulCommand
 from patcher.options import OutputOptions, Request, common_options, target_options
 from patcher.targets.find import current_folder
+from patcher.terminal import stream_width
 
 
-@click.command("explain")
+@click.command("explain", cls=HelpfulCommand)
 @click.argument("text", nargs=-1)
 @common_options
 @click.pass_obj
@@ -28,7 +30,7 @@ def explain_command(output: OutputOptions, text: tuple[str, ...]) -> None:
     from patcher.explain_text import as_explanation, as_list
 
     words = " ".join(text) or _standard_input()
-    width = terminal_width() if sys.stdout and sys.stdout.isatty() else None
+    width = stream_width(sys.stdout)
     if words.strip():
         echo(as_explanation(explain_error(words), width), output)
     else:

@@ -3,11 +3,12 @@
 There is no shell anywhere: a command is a list of words. What only starting a process needs is imported where one is
 started, for `status --site-packages` starts none.
 """
-# ruff: noqa: PTH110, PTH114, PTH207 - Path's own raise where a folder may not be entered, or a name is too long
+# ruff: noqa: PTH110, PTH114, PTH119, PTH207 - Path's own raise where a folder may not be entered, or a name is too long
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -42,6 +43,9 @@ NEEDED = frozenset((
     "VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS",
 ))  # fmt: skip
 """The variables that decide which code runs, and how. To code of many people, tokens and keys are nothing."""
+_INTERPRETER = r"(?i)(python|pypy|graalpy)w?\d*(\.\d+)*[dmtu]*(-(dbg|intel64|arm64|c))?"
+"""What interpreters are called: python3.13t, Python (in a framework of macOS), pypy3, python3.11-dbg."""
+_NAME_ONE = "Name an interpreter, such as .venv/bin/python, or the folder of an environment."
 NEEDED_KINDS = ("LC_", "DYLD_", "PYTORCH_", "OMP_", "MKL_", "KMP_")
 """How the names of others that decide it begin."""
 
@@ -90,6 +94,7 @@ def ask_python(python: Path, name: str, environ: Mapping[str, str], cwd: Path) -
 
     Raises:
         PatcherError: there is no such file, it cannot be run, is too slow, or does not answer as a Python would;
+            no program is started whose name, or that of what it links to, is not a Python's;
             `no-temporary-folder`: there is nowhere to put its answer.
     """
     return _ask(python, PROBE, name, environ, cwd, PROBE_TIMEOUT, _read_answer)
@@ -115,6 +120,9 @@ def _ask(
 ) -> Reply:
     import json
 
+    if os.path.exists(python) and not _is_named_python(python):
+        message = f"{python} does not have the name of a Python interpreter, so it was not started."
+        raise PatcherError("python-broken", message, _NAME_ONE)
     environ = _needed(environ) if as_user_of(*python_parts(python)) else dict(environ)
     # macOS's launcher leaves this behind, and a framework build that finds it takes itself for another interpreter
     environ.pop("__PYVENV_LAUNCHER__", None)
@@ -247,6 +255,11 @@ def _read_answer(answer: dict[str, Any], cwd: Path) -> Answer:
     )
 
 
+def _is_named_python(python: Path) -> bool:
+    """Whether it is safe to start: the name is that of an interpreter, a shim of one, or a link to one."""
+    return any(re.fullmatch(_INTERPRETER, os.path.basename(path)) for path in (python, os.path.realpath(python)))
+
+
 def _cause(errors: str) -> str:
     """The line that says what is wrong: the last one of Python's own, the first one of all others', such as pyenv's."""
     lines = [line.strip() for line in errors.splitlines() if line.strip()] or [""]
@@ -258,5 +271,4 @@ def _no_answer(python: Path, why: str) -> PatcherError:
         hint = "Name a working Python, 3.8 or later, with --python."
         return PatcherError("python-broken", f"{python} does not answer as a Python would: {why}.", hint)
     what = f"links to {os.path.realpath(python)}, which does not exist" if os.path.islink(python) else "does not exist"
-    hint = "Name an interpreter, such as .venv/bin/python, or the folder of an environment."
-    return PatcherError("python-not-found", f"{python} {what}.", hint)
+    return PatcherError("python-not-found", f"{python} {what}.", _NAME_ONE)

@@ -27,7 +27,11 @@ LAYERS = (
     {"operations", "evidence", "template", "explain"},
     {"verify", "run", "doctor"},
     {"evaluation"},
-    {"options", "command_options", "evaluation_options", "output", "explain_text", "document", "boundary"},
+    {"help_text", "options", "command_options", "evaluation_options", "document", "explain_text"},
+    {"terminal", "suggest", "verdict"},
+    {"closing"},
+    {"output"},
+    {"boundary"},
     {"commands", "cli", "__main__"},
 )
 PROBES = (PACKAGE / "targets" / "probe.py", PACKAGE / "targets" / "torch_probe.py")

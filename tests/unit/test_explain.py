@@ -153,7 +153,7 @@ class TestTraceback:
         assert "It was raised by trl/trainer/grpo_trainer.py, line 12, which calls torch.isin itself." in said
         assert "  To fix it:  mps-patcher run -- SCRIPT\n" in said
         assert "transformers 4" not in said
-        assert "    torch older than 2.4\n      other cures: torch 2.9 or newer\n" in said
+        assert "    torch older than 2.4\n      other cures: torch 2.9 or newer (needs macOS 14)\n" in said
 
     def test_an_import_of_another_package_is_repaired_by_apply(self) -> None:
         error = "ImportError: cannot import name 'isin_mps_friendly' from 'transformers.pytorch_utils' (/x/y.py)"

@@ -166,18 +166,18 @@ class TestStates:
         before = files(unpatched)
         result = proven(unpatched, static=True)
         assert list(checks(result, "failed")) == ["source"]
-        assert "the body of transformers 4.45.0 - 4.46.1" in checks(result, "failed")["source"]
+        assert "the function of transformers 4.45.0 - 4.46.1" in checks(result, "failed")["source"]
         assert list(checks(result, "passed")) == ["bytecode"]
         assert error(result) == ("verification-failed", 1)
-        assert hint(result) == "`mps-patcher apply` repairs it."
+        assert hint(result) == "Run `mps-patcher apply`, then verify again."
         assert files(unpatched) == before
 
     def test_unpatched_without_an_effect(self, unpatched: Target) -> None:
         """As of a version that no row of the table is about: verified where it is named, and named in the hint too."""
         target = unpatched._replace(version="unknown")
         spared, named = (proven(target, static=True, named=named) for named in (False, True))
-        assert (spared.error, spared.checks, spared.note) == (None, (), "There is nothing to verify.")
-        assert hint(named) == "`mps-patcher apply isin_mps_friendly` repairs it."
+        assert (spared.error, spared.checks, spared.note) == (None, (), "nothing to verify")
+        assert hint(named) == "Run `mps-patcher apply isin_mps_friendly`, then verify again."
 
     @pytest.mark.parametrize("text", ["import inspect  # by hand\n", "import import\n"])
     def test_edited(self, patched: Target, text: str) -> None:
@@ -197,23 +197,40 @@ class TestStates:
     def test_without_a_backup(self, patched: Target) -> None:
         (backup,) = (patched.dist_info / "mps-patcher").glob("*pytorch_utils*")
         backup.unlink()
-        assert "There is no backup" in checks(proven(patched, static=True), "passed")["source"]
+        result = proven(patched, static=True)
+        assert checks(result, "passed")["source"] == "pytorch_utils.py is as the patch makes it"
+        assert "the backup is missing" in str(result.note)
 
     def test_a_release_without_need_of_the_function(self, unpacked: Callable[..., Path]) -> None:
         """The few files that were unpacked call nothing directly."""
         target = target_of(site_packages=unpacked("4.39.3"))
         assert error(proven(target, named=True)) == ("function-absent", 1)
         for result in verify(target, static=True):
-            assert (result.error, result.checks, result.note) == (None, (), "There is nothing to verify.")
+            assert (result.error, result.checks, result.note) == (None, (), "nothing to verify")
+
+    def test_the_effect_is_that_under_the_rules_asked_for(self, unpacked: Callable[..., Path]) -> None:
+        target = target_of(site_packages=unpacked("4.44.2"))._replace(torch="2.13.0")
+        for torch, is_tested in ((None, False), ("2.3", True)):
+            results = verify(target, static=True, torch=torch)
+            assert [bool(result.checks) for result in results if result.patch == "direct_isin"] == [is_tested]
 
     def test_a_release_that_lacks_the_function(self, unpacked: Callable[..., Path]) -> None:
         """5.1 and later, from which other packages import it."""
         target = target_of(site_packages=unpacked("5.1.0"))
         for result in (proven(target, static=True), proven(target, static=True, named=True)):
-            assert "defines no isin_mps_friendly" in checks(result, "failed")["source"]
+            assert "has no such function" in checks(result, "failed")["source"]
             assert error(result) == ("verification-failed", 1)
-            assert "mps-patcher apply" in hint(result)
+            assert "`mps-patcher apply`" in hint(result)
         assert proven(apply(target), static=True).error is None
+
+    def test_a_release_that_should_have_the_function(self, unpacked: Callable[..., Path]) -> None:
+        """apply would refuse, so it is not what the hint says."""
+        target = target_of(site_packages=unpacked())
+        with edited(file_of(target), "def isin_mps_friendly(", "def isin_elsewhere("):
+            result = proven(target, static=True)
+            assert (result.state, error(result)) == (State.ABSENT, ("verification-failed", 1))
+            assert "which was not expected" in checks(result, "failed")["source"]
+            assert "mps-patcher apply" not in hint(result)
 
     def test_direct_calls_are_verified_with_the_function_that_they_are_sent_to(self, calls: Target) -> None:
         """Each patch has a check of its own files; all others are made once, and of the files of both."""
@@ -222,7 +239,7 @@ class TestStates:
         apply(calls)
         isin, direct = verify(calls, DIRECT, static=True, named=True)
         assert [list(checks(result, "passed")) for result in (isin, direct)] == [["source", "bytecode"]] * 2
-        assert "calls isin_mps_friendly" in checks(direct, "passed")["source"]
+        assert checks(direct, "passed")["source"] == "2 files are as the patch makes them"
         assert isin.checks[1] is direct.checks[1]
         with edited(calls.site_packages / "transformers/generation/utils.py", "import torch\n", "import torch  #\n"):
             isin, direct = verify(calls, static=True)
@@ -573,7 +590,7 @@ class TestWithTorch:
         assert first.saw(r"\r\033\[Kcontract \d+ of \d{3}\b")
         assert first.saw(r"\r\033\[Kgenerate \d+ of 24\b")
         assert first.end() == 0
-        assert [line.split()[1] for line in first.left.splitlines() if line.startswith("    passed")] == ALL
+        assert [line.split()[1] for line in first.left.splitlines() if line.startswith("  passed")] == ALL
         assert "last time" not in first.written
         second = Terminal(*place, MPS_PATCHER_CACHE=str(tmp_path))
         assert second.saw(r"\(all checks took \d+ (s|min) last time\)")

@@ -7,8 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from documented import code_blocks
 from fleet import Fleet, Host
-from pages import code_blocks
 
 from .conftest import INSTALL, PIP
 

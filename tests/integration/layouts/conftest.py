@@ -108,7 +108,7 @@ def _hold(told: Told, *, json_asked: bool) -> None:
         errors = [*(one["error"] for one in document["results"]), document.get("error")]
         lines = [line for error in errors if error for line in (error["message"], error["hint"])]
     else:
-        lines = told.err.splitlines()
+        lines = [line for line in told.err.splitlines() if not line.startswith("note: ")]
         assert [line.split(":")[0] for line in lines] == ["error", "hint"] * (len(lines) // 2)
     for line in [*lines, *told.out.split("\n")]:
         assert all(char.isprintable() for char in line), line

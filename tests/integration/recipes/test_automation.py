@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch_env
 import yaml
-from pages import code_blocks
+from documented import code_blocks
 
 pytestmark = pytest.mark.recipes
 
