@@ -8,6 +8,8 @@ from typing import Any
 import fleet
 import pytest
 
+from patcher.cli import program
+
 from .conftest import EXAMPLE, HEALTHY, INSTALL, PIP, RELEASES, Control
 
 pytestmark = pytest.mark.fleet
@@ -133,6 +135,19 @@ def test_what_is_wrong_is_told_in_words(control: Control, variables: dict[str, A
     assert done.failed == {"a"}
     assert expected in done.message("a")
     assert done.changed["a"] == 0
+
+
+@pytest.mark.skipif("setup" not in program.commands, reason="this mps-patcher has no setup")
+def test_the_hook_is_set_up_and_removed(control: Control) -> None:
+    host, wanted = control.hosts["e"], {"limit": "e", "mps_patcher_hook": True}
+    assert [control.play(*words, **wanted).changed["e"] for words in (["--check"], [], ["--check"], [])] == [1, 1, 0, 0]
+    host.run(
+        f"{PIP} {INSTALL} --no-deps --force-reinstall transformers=={RELEASES['e']} && /srv/app/bin/python -c pass"
+    )
+    assert control.play("--check", **wanted).changed["e"] == 0, "the hook has patched it again"
+    assert control.play("--check", limit="e", mps_patcher_hook=False).changed["e"] == 1
+    assert control.play(limit="e", mps_patcher_hook=False).changed["e"] == 1
+    assert control.play(limit="e", mps_patcher_hook=False).changed["e"] == 0
 
 
 def test_revert_puts_back_every_byte(control: Control, installed: dict[str, str]) -> None:
