@@ -21,7 +21,7 @@ from patcher.storage.bytecode import cache_prefixes, has_stale_pyc, remove_pycs
 from patcher.storage.files import digest
 from patcher.storage.lock import LockTimeout, locked
 from patcher.targets.reinstall import with_command
-from patcher.transaction import commit
+from patcher.transaction import check_writable, commit
 
 Targets = Sequence[Target | NotFound]
 
@@ -177,16 +177,15 @@ def _impact(snapshot: Snapshot, patch: Patch, macos: str | None) -> Impact:
 
 
 def _carry_out(plan: Plan, *, dry_run: bool) -> PatcherError | None:
-    """Commits the plan. The error where that failed, and the target is as it was."""
-    if dry_run:
-        return None
+    """Commits the plan, or asks whether it may be. The error where that failed, and the target is as it was."""
     try:
         if plan.changes:
-            commit(plan)
+            check_writable(plan) if dry_run else commit(plan)
     except PatcherError as error:
         return error
-    with suppress(PatcherError):  # then the hook has it applied once more
-        remember_seen(plan.snapshot.target)
+    if not dry_run:
+        with suppress(PatcherError):  # then the hook has it applied once more
+            remember_seen(plan.snapshot.target)
     return None
 
 
@@ -197,7 +196,7 @@ def _result(
     snapshot, refusal = plan.snapshot, plan.refused.get(patch.name)
     if error and not _is_changed(plan, patch):
         return _found(snapshot, patch, snapshot.state_of(patch), macos)
-    if error:
+    if error and not dry_run:
         return _found(snapshot, patch, _state_now(snapshot, patch), macos)._replace(error=error)
     is_done = plan.changes and not (refusal or dry_run)
     found = _found(snapshot, patch, planned_state(plan, patch) if is_done else snapshot.state_of(patch), macos)
@@ -205,7 +204,7 @@ def _result(
         files=_changed_files(plan, found),
         diff=_diff(plan, patch) if diff else None,
         changed=is_done and _is_changed(plan, patch),
-        error=refusal,
+        error=refusal or error,
     )
 
 
