@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from patcher.edit import mentioned_name, whole_word
 from patcher.model import Patch
-from patcher.storage.files import SUFFIX, FileImage, explained, image_of
+from patcher.storage.files import SUFFIX, FileImage, explained, image_of, read_image, temp_name
+from patcher.storage.record import record_row
 
 
 class Scan(NamedTuple):
@@ -22,28 +23,59 @@ class Scan(NamedTuple):
     """Folders that are links, with Python in them; what is behind them was not read."""
     leftovers: tuple[Path, ...]
     """Temporary files of ours."""
+    is_as_listed: bool = False
+    """Whether every other Python file is known to be as RECORD lists it."""
 
 
-def scan_package(site_packages: Path, package: str, catalogue: Sequence[Patch]) -> Scan:
+Seen = dict[bytes, tuple[PurePosixPath, ...]]
+"""Of installs that were scanned: by the bytes of RECORD, the files in which a name is mentioned."""
+
+
+def scan_package(site_packages: Path, package: str, catalogue: Sequence[Patch], listed: bytes | None = None) -> Scan:
     """The files of a package that the patches are about, and those in which a name of theirs is mentioned.
 
-    Raises PatcherError where the system refuses to read.
+    With the content of RECORD in `listed`, it also finds out whether all others are as that says. Raises PatcherError
+    where the system refuses to read.
     """
     searched, always = _mention(catalogue), {str(site_packages / patch.file) for patch in catalogue}
     images: dict[PurePosixPath, FileImage] = {}
     linked: list[Path] = []
     leftovers: list[Path] = []
-    start, buffer = len(str(site_packages)) + 1, bytearray(_BUFFER)
+    rows = None if listed is None else set(listed.splitlines())
+    start, buffer, is_as_listed = len(str(site_packages)) + 1, bytearray(_BUFFER), rows is not None
     with explained(site_packages / package):
         for entry in _entries_below(site_packages / package):
             if entry.name.endswith(".py") and entry.is_file():
-                if image := _search(entry, None if entry.path in always else searched, buffer):
-                    images[PurePosixPath(entry.path[start:])] = image
+                found = _search(entry, None if entry.path in always else searched, buffer)
+                if isinstance(found, FileImage):
+                    images[PurePosixPath(entry.path[start:])] = found
+                elif is_as_listed and rows is not None:
+                    is_as_listed = _row(entry.path[start:], buffer, found) in rows
             elif entry.name.endswith(SUFFIX):
                 leftovers.append(Path(entry.path))
             elif entry.is_symlink() and _holds_python(entry.path):
                 linked.append(Path(entry.path))
-    return Scan(images, tuple(sorted(linked)), tuple(sorted(leftovers)))
+    return Scan(images, tuple(sorted(linked)), tuple(sorted(leftovers)), is_as_listed)
+
+
+def scan_like(site_packages: Path, package: str, catalogue: Sequence[Patch], record: bytes, seen: Seen) -> Scan:
+    """The same for one of many installs: what was found in one holds for all with the same RECORD.
+
+    Of these only the files that count are read. An install of which another file is not as RECORD says is no example.
+    """
+    if paths := seen.get(record):
+        found = {path: read_image(site_packages / path) for path in paths}
+        temporary = (temp_name(site_packages / path) for path in paths)
+        leftovers = tuple(path for path in temporary if os.path.lexists(path))
+        return Scan({path: image for path, image in found.items() if image}, (), leftovers)
+    scan = scan_package(site_packages, package, catalogue, record)
+    if scan.is_as_listed and not (scan.linked_folders or scan.leftovers):
+        seen[record] = tuple(scan.images)
+    return scan
+
+
+def _row(path: str, buffer: bytearray, size: int) -> bytes:
+    return record_row(path, bytes(memoryview(buffer)[:size])).encode("utf-8", "surrogateescape")
 
 
 class _Mention(NamedTuple):
@@ -86,13 +118,16 @@ def _entries_below(folder: Path) -> Iterator[os.DirEntry[str]]:
                     waiting.append(entry.path)
 
 
-def _search(entry: os.DirEntry[str], searched: _Mention | None, buffer: bytearray) -> FileImage | None:
-    """The image of a file if what is `searched` is in it, or is None. Thousands are opened: each must cost little."""
+def _search(entry: os.DirEntry[str], searched: _Mention | None, buffer: bytearray) -> FileImage | int:
+    """The image of a file if what is `searched` is in it, or is None; else its size, and it is in the buffer.
+
+    Thousands are opened: each must cost little.
+    """
     fd = os.open(entry.path, _READ)
     try:
         size = os.readv(fd, [buffer])
         if searched and not searched.is_in(buffer, size) and size < len(buffer):
-            return None
+            return size
         data = bytes(memoryview(buffer)[:size])
         while rest := os.read(fd, _BUFFER):
             data += rest
