@@ -22,16 +22,18 @@ help:
 	@echo 'make test-seed           those of the pair of the first bug report: torch 2.1.0 + transformers 4.45.1'
 	@echo 'make test-compatibility  compare docs/compatibility.json with fresh runs (RELEASES=all or some; else a sample)'
 	@echo 'make test-container      build examples/container as real images, run them, compare them'
-	@echo 'make test-recipes        follow docs/environments.md with real pip, uv, poetry, make and pre-commit'
+	@echo 'make test-recipes        follow docs/environments.md with the real tools; install the wheel; try action.yml'
 	@echo 'make test-browser        open the report of evaluate in headless Chromium'
 	@echo 'make test-faults         kill and fail apply and revert at every system call; replay losses of power'
 	@echo 'make test-races          sixteen processes and installers on one target, two minutes'
 	@echo 'make test-fuzz           more than 100,000 hostile inputs (ARGS="--seed 2" for others)'
 	@echo
 	@echo 'make compatibility       run every release anew and write docs/compatibility.md (RELEASES=... only these)'
+	@echo 'make session         run a session anew and write it into README.md and docs/session.svg'
 	@echo 'make demo        find, patch, prove and revert a real transformers 4.45.1 in a throwaway environment'
 	@echo 'make demo-evaluate  compare a real model on the CPU and an emulated MPS device, and write a report'
 	@echo 'make benchmark   how long the commands take'
+	@echo 'make man         write docs/mps-patcher.1 from the help of the commands'
 	@echo 'make lint        ruff and mypy'
 	@echo 'make coverage    run the tests of .venv and show the branches that they miss'
 	@echo 'make clean       remove .venv and what the tools left'
@@ -78,7 +80,7 @@ test-container: $(READY)
 
 .PHONY: test-recipes
 test-recipes: $(READY)
-	$(PY) -m pytest -m recipes tests/integration/recipes $(ARGS)
+	$(PY) -m pytest -m recipes $(ARGS)
 
 # Whether test-browser can run at all.
 .PHONY: can-browser
@@ -109,6 +111,10 @@ compatibility: $(READY)
 benchmark: $(READY)
 	@$(PY) benchmarks/command.py $(ARGS)
 
+.PHONY: session
+session: $(READY)
+	@$(PY) scripts/session.py
+
 .PHONY: demo
 demo: $(READY)
 	@$(PY) scripts/demo.py
@@ -116,6 +122,10 @@ demo: $(READY)
 .PHONY: demo-evaluate
 demo-evaluate: $(READY)
 	@$(PY) scripts/demo_evaluate.py $(ARGS)
+
+.PHONY: man
+man: $(READY)
+	@$(PY) scripts/man_page.py > docs/mps-patcher.1
 
 .PHONY: lint
 lint: $(READY)

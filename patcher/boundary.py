@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TextIO
 
 import click
+from click.core import ParameterSource
 
+from patcher import progress
 from patcher.document import as_json
 from patcher.errors import PatcherError
-from patcher.options import OutputOptions, Usage
+from patcher.help_text import HelpfulCommand
+from patcher.options import OutputOptions, Usage, did_you_mean
 from patcher.output import failure
+from patcher.terminal import stream_width, wrap
 
 
 class Interrupted(PatcherError):
@@ -30,7 +35,7 @@ def exit_with_error(output: OutputOptions) -> Iterator[None]:
     except (click.exceptions.Exit, BrokenPipeError):  # a command that has ended; a reader of the help that has gone
         raise
     except (Exception, KeyboardInterrupt) as raised:
-        error = as_patcher_error(raised)
+        error = as_patcher_error(raised, output.command)
         show_error(error, output)
         if output.verbose and error.code in ("defect", "os-error"):
             import traceback
@@ -46,10 +51,10 @@ def show_error(error: PatcherError, output: OutputOptions) -> None:
             return echo(as_json(output.command, (), ok=False, error=error), output)
         except PatcherError as unwritable:
             error = unwritable
-    return echo(failure(error), output, err=True)
+    return echo(failure(error, width=stream_width(sys.stderr)), output, err=True)
 
 
-def as_patcher_error(error: BaseException) -> PatcherError:
+def as_patcher_error(error: BaseException, command: str | None) -> PatcherError:
     """Any exception as a cause and what to do."""
     match error:
         case PatcherError():
@@ -57,19 +62,19 @@ def as_patcher_error(error: BaseException) -> PatcherError:
         case KeyboardInterrupt():
             return Interrupted("interrupted", "Interrupted.", "Run the same command again: it finishes what is left.")
         case click.UsageError():
-            path = error.ctx.command_path if error.ctx else "mps-patcher"
+            path = error.ctx.command_path if error.ctx else f"mps-patcher {command or ''}".strip()
             return Usage("usage", error.format_message(), f"`{path} -h` tells what it accepts.")
         case OSError():
-            return PatcherError("os-error", f"{error}.", "Remove the cause, then run the command again; -v tells more.")
+            return PatcherError("os-error", f"{error}.", "Remove the cause, then run the command again; -v shows more.")
         case _:
-            hint = "This is a defect of mps-patcher: please report it, with what -v adds to the same command."
+            hint = "This is a bug in mps-patcher: please report it, with the output of the same command with -v."
             return PatcherError("defect", f"Unexpected {type(error).__name__}: {error}", hint)
 
 
 def echo(text: str, output: OutputOptions, *, err: bool = False) -> None:
     """Prints the text, if there is any."""
     if text:
-        with guard_output(err=err):
+        with progress.hidden(), guard_output(err=err):
             click.echo(text, err=err, color=output.colors())
 
 
@@ -86,16 +91,19 @@ def guard_output(*, err: bool) -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # what is buffered must not fail again at exit
         if not (err or isinstance(error, BrokenPipeError)):
             message = f"The output cannot be written: {error.strerror}."
-            raise PatcherError("output", message, "The work itself may be done: `mps-patcher status` tells.") from error
+            raise PatcherError("output", message, "The work itself may be done: see `mps-patcher status`.") from error
 
 
 def notify(text: str, output: OutputOptions) -> None:
     """Tells of a wait, beside what the command itself says."""
     if not output.quiet:
-        echo(text, output, err=True)
+        lines = (
+            wrap(text, stream_width(sys.stderr)) if text.isprintable() else [text]
+        )  # what moves a cursor is laid out
+        echo("\n".join(lines), output, err=True)
 
 
-class Program(click.Group):
+class Program(HelpfulCommand, click.Group):
     """The commands, behind the error boundary."""
 
     def make_context(
@@ -103,16 +111,72 @@ class Program(click.Group):
     ) -> click.Context:
         """Parses; how to speak is known before, as far as that is possible."""
         command = next((word for word in args if word in self.commands), None)
-        output = OutputOptions(command, json="--json" in args and command != "run")  # a program may have one
+        ours = args[: args.index("run")] if command == "run" else args  # a program may have a --json of its own
+        output = OutputOptions(command, json="--json" in ours)
         with exit_with_error(output):
             return super().make_context(info_name, args, parent, obj=output, **extra)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parses; a bare `mps-patcher` shows the help and is an error, as with uv, ruff and click itself."""
+        if not args and not ctx.resilient_parsing:
+            echo(ctx.get_help(), ctx.obj, err=True)
+            ctx.exit(Usage.exit_code)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if taking := [name for name, command in self.commands.items() if _takes(command, error.option_name)]:
+                hint = f"Write it after the command: `mps-patcher {taking[0]} {error.option_name}`."
+                raise Usage("usage", f"{error.option_name} is an option of a command.", hint) from error
+            raise
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is named. Raises Usage for an unknown one, and for --json before one that has none."""
+        name = args[0]
+        if ctx.resilient_parsing:
+            return super().resolve_command(ctx, args)
+        if name not in self.commands:
+            raise self._no_such_command(name)
+        given = ctx.get_parameter_source("json") is ParameterSource.COMMANDLINE
+        if given and not _takes(self.commands[name], "--json"):
+            raise Usage("usage", f"`mps-patcher {name}` has no --json.", "Leave it out.")
+        return name, self.commands[name], args[1:]
+
+    def _no_such_command(self, name: str) -> Usage:
+        meant = did_you_mean(name.lower(), list(self.commands))
+        shown = ", ".join(name for name, command in self.commands.items() if not command.hidden)
+        hint = f"Did you mean `mps-patcher {meant}`?" if meant else f"The commands are: {shown}."
+        return Usage("usage", f"There is no command {name!r}.", hint)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Their names, as they are used one after the other."""
         del ctx
         return list(self.commands)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the commands; what they do is wrapped, not cut off."""
+        del ctx
+        shown = [(name, one.get_short_help_str(200)) for name, one in self.commands.items() if not one.hidden]
+        with formatter.section("Commands"):
+            formatter.write_dl(shown)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the commands, then the options."""
+        self.format_commands(ctx, formatter)
+        super().format_options(ctx, formatter)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Runs the command."""
-        with exit_with_error(ctx.obj):
+        with exit_with_error(ctx.obj), progress.on_terminal(functools.partial(_terminal, ctx.obj)):
             return super().invoke(ctx)
+
+
+def _takes(command: click.Command, option: str) -> bool:
+    return any(option in parameter.opts for parameter in command.params)
+
+
+def _terminal(output: OutputOptions) -> TextIO | None:
+    """Where to show what is being waited for: a terminal that can erase a line, before somebody who wants to know."""
+    wanted = not (output.quiet or output.json) and os.environ.get("TERM", "dumb") != "dumb"
+    return sys.stderr if wanted and sys.stderr and sys.stderr.isatty() else None

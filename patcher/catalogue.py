@@ -73,7 +73,10 @@ def impact(patch: Patch, target: Target, *, macos: str | None = None) -> Impact:
     return Impact(
         effect=worst.effect,
         error=worst.error,
+        consequence=worst.consequence,
         cures=worst.cures,
+        torch_range=worst.torch,
+        macos_range=worst.macos,
         torch=target.torch if torch else None,
         macos=judged_macos,
         assumed_macos=judged_macos is not None and known_macos is None,

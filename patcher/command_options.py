@@ -2,32 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import click
 
-from patcher.options import Function, Usage, together
+from patcher.help_text import HelpfulCommand
+from patcher.options import PROGRAM, Function, Usage, together
 
 
-def _release(example: str, *, least: int, most: int) -> Callable[[click.Context, click.Parameter, str | None], Any]:
-    """A callback that lets a version of `least` to `most` plain numbers pass, as the text that was given."""
+def _torch(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """`2.13.0+cpu` as `2.13`, which has the rules of all its releases. Raises click.BadParameter for an unknown one."""
+    from patcher.selftest import rules
 
-    def check(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-        if value is not None and not (_is_plain(value) and least <= value.count(".") + 1 <= most):
-            raise click.BadParameter(f"{value!r} is not a version such as {example}.")  # click adds of what
-        return value
+    if value is None:
+        return None
+    oldest, newest = min(rules.OLDEST_MACOS), rules.NEWEST_TORCH
+    release = _numbers(value)
+    if len(release) < 2 or not oldest <= release[:2] <= newest:
+        known = f"{rules.show(oldest)} to {rules.show(newest)}"
+        raise click.BadParameter(f"{value!r} is not a known release of torch; known are {known}.")
+    return f"{release[0]}.{release[1]}"
 
-    return check
+
+def _macos(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """The version, `12` as `12.3`, before which there is no MPS. Raises click.BadParameter for an unknown one."""
+    from patcher.selftest import rules
+
+    if value is None:
+        return None
+    oldest, release = min(rules.OLDEST_MACOS.values()), _numbers(value)
+    if value == str(oldest[0]):
+        return rules.show(oldest)
+    plain = value == ".".join(map(str, release)) and 1 <= len(release) <= 3
+    if not plain or release[0] not in rules.KNOWN_MACOS or release < oldest:
+        *others, last = (rules.show(max(oldest, (major, 0))) for major in rules.KNOWN_MACOS)
+        raise click.BadParameter(f"{value!r} is not a known macOS; known are {', '.join(others)} and {last}.")
+    return value
 
 
-def _is_plain(version: str) -> bool:
+def _numbers(version: str) -> tuple[int, ...]:
+    """(2, 13, 0) of `2.13.0+cpu`; nothing of what is no version."""
     from packaging.version import InvalidVersion, Version
 
     try:
-        return Version(version).base_version == version
+        return Version(version).release
     except InvalidVersion:
-        return False
+        return ()
 
 
 def write_options(function: Function) -> Function:
@@ -49,7 +69,7 @@ def backup_option(function: Function) -> Function:
 def macos_option(function: Function) -> Function:
     """The macOS of status and apply."""
     text = "Judge for this macOS. [default: this machine's, or the oldest that the torch supports]"
-    return click.option("--macos", metavar="N", callback=_release("14", least=1, most=3), help=text)(function)
+    return click.option("--macos", metavar="N", callback=_macos, help=text)(function)
 
 
 def verify_options(function: Function) -> Function:
@@ -59,24 +79,28 @@ def verify_options(function: Function) -> Function:
         function,
         click.option("--static", is_flag=True, help="Prove source and bytecode only, without running transformers."),
         click.option("--device", type=device, help="The real MPS, an emulated one, or auto: real where there is one."),
-        click.option("--torch", metavar="X.Y", callback=_release("2.1", least=2, most=2),
+        click.option("--torch", metavar="X.Y", callback=_torch,
                      help="Emulate the rules of this torch. [default: the installed one]"),
-        click.option("--macos", metavar="N", callback=_release("14", least=1, most=3),
+        click.option("--macos", metavar="N", callback=_macos,
                      help="Emulate the rules of this macOS. [default: the oldest that the torch supports]"),
         click.option("--timeout", type=click.IntRange(1, 86400), metavar="S", default=600,
                      help="Seconds until the self-test of a target is given up. [default: 600]"),
     )  # fmt: skip
 
 
-class ProgramCommand(click.Command):
-    """A command that ends with a program: what follows `--`, or begins with -m or -c, is not for this command.
-
-    All that it prints is the program's, so it has no --json.
-    """
+class TextCommand(HelpfulCommand):
+    """A command with targets that has no --json."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.params = [parameter for parameter in self.params if parameter.name != "json"]
+
+
+class ProgramCommand(TextCommand):
+    """A command that ends with a program: what follows `--`, or begins with -m or -c, is not for this command.
+
+    All that it prints is the program's, so it has no --json.
+    """
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         """What the first line of the help says."""
@@ -87,15 +111,11 @@ class ProgramCommand(click.Command):
         starts = (number for number, word in enumerate(args) if word == "--" or word.startswith(("-m", "-c")))
         start = next(starts, len(args))
         program = args[start + 1 :] if args[start : start + 1] == ["--"] else args[start:]
-        ctx.meta[PROGRAM] = tuple(program)
+        ctx.meta[PROGRAM] = tuple(program) if start < len(args) else None
         rest = super().parse_args(ctx, args[:start])
-        if not program:
+        if program in ([], ["-m"], ["-c"]) and not ctx.resilient_parsing:
             raise click.UsageError("There is no program: write `-- SCRIPT`, `-m MODULE` or `-c CODE` last.", ctx)
         return rest
-
-
-PROGRAM = "patcher.program"
-"""Where the context of a ProgramCommand keeps the words of the program."""
 
 
 def check_run_options(*, emulate: bool, torch: str | None) -> None:
@@ -122,9 +142,9 @@ def run_options(function: Function) -> Function:
     return together(
         function,
         click.option("--emulate", is_flag=True, help="Device `mps` is an emulated one, as verify has it."),
-        click.option("--torch", metavar="X.Y", callback=_release("2.1", least=2, most=2),
+        click.option("--torch", metavar="X.Y", callback=_torch,
                      help="Emulate the rules of this torch. [default: the installed one]"),
-        click.option("--macos", metavar="N", callback=_release("14", least=1, most=3),
+        click.option("--macos", metavar="N", callback=_macos,
                      help="Judge for this macOS, or emulate its rules. [default: this machine's, or the oldest "
                           "that the torch supports]"),
         click.option("--unpatched", is_flag=True, help="Without the patches, to see the defect."),

@@ -59,6 +59,7 @@ def _target(target: Target | NotFound) -> dict[str, object]:
         "torch": found.torch if found else None,
         "installer": found.installer if found else None,
         "reason": found.reason if found else None,
+        "shared": found.shared if found else None,
     }
 
 

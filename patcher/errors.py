@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-REINSTALL = "Reinstall transformers of the same version: pip install --force-reinstall --no-deps transformers==VERSION."
-"""The hint where only the wheel still has the original."""
+REINSTALL = "Reinstall transformers."
+"""How a hint ends where only the wheel has the original: `targets.reinstall` says with which command."""
 _UPSTREAM = "https://github.com/huggingface/transformers/blob"
 
 

@@ -6,11 +6,13 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from patcher import progress
+from patcher.durations import keep_duration, last_duration
 from patcher.errors import CannotTell, PatcherError
 from patcher.model import Check, Device, FunctionPatch, Target
 from patcher.owner import as_owner_of
@@ -24,9 +26,10 @@ RUNNING = ("contract", "generate", "callers")
 UNAVAILABLE = {
     "no-device": "Run this on a Mac with an Apple GPU, or ask for --device emulated.",
     "no-rules": "Ask for another --torch or --macos.",
+    "no-torch": "Install torch beside transformers, or ask for --static.",
     "torch-refused": "Ask for the rules of another --torch, or install that torch.",
 }
-"""What to do when the self-test has no device to run on, by its word for that."""
+"""What to do when the self-test has no torch or no device to run on, by its word for that."""
 
 
 class VerifyOptions(NamedTuple):
@@ -47,34 +50,38 @@ class Evidence(NamedTuple):
     error: PatcherError | None = None
 
 
-def gather_evidence(target: Target, patch: FunctionPatch, files: Sequence[Path], options: VerifyOptions) -> Evidence:
-    """Every check that needs no state of the files. Raises PatcherError where a file cannot be read or written."""
-    lack = None if options.static else _lack(target)
+def gather_evidence(
+    target: Target,
+    patch: FunctionPatch,
+    files: Sequence[Path],
+    options: VerifyOptions,
+    show: Callable[[tuple[Check, ...]], None],
+) -> Evidence:
+    """Every check that needs no state of the files; `show` is called with those that have ended, after each of them.
+
+    Raises PatcherError where a file cannot be read or written.
+    """
     with as_owner_of(target.site_packages):
         on_disk = _bytecode_check(files, cache_prefixes(target.pycache_prefix))
     if target.python is None:
-        evidence = Evidence(checks=(on_disk,), error=_unknown_bytecode(on_disk))
-    else:
-        evidence = _run_selftest(target, patch, files, options._replace(static=options.static or lack is not None))
-    if on_disk.status == "failed":  # also other bytecode than the interpreter's own, as of `python -OO`
-        others = tuple(check for check in evidence.checks if check.name != on_disk.name)
-        evidence = evidence._replace(checks=(on_disk, *others))
-    if lack is None:
-        return evidence
-    skipped = _skipped(RUNNING, "there is no torch to run it with")
-    return evidence._replace(checks=(*evidence.checks, *skipped), error=lack)
+        return _without_interpreter(on_disk, static=options.static)
+    known = (on_disk,) if on_disk.status == "failed" else ()  # also of other bytecode, as of `python -OO`
+
+    def combined(checks: tuple[Check, ...]) -> tuple[Check, ...]:
+        return (*known, *(check for check in checks if not known or check.name != on_disk.name))
+
+    evidence = _run_selftest(target, patch, files, options, lambda checks: show(combined(checks)))
+    return evidence._replace(checks=combined(evidence.checks))
 
 
-def _lack(target: Target) -> PatcherError | None:
-    """Why only source and bytecode can be checked."""
-    if target.python is None:
-        cause, hint = "No interpreter here runs this target", "Name one with --python"
-    elif target.torch is None:
-        cause, hint = "The target holds no torch", "Install torch beside transformers"
-    else:
-        return None
-    cause += ", so only source and bytecode could be checked."
-    return CannotTell("no-torch" if target.python else "no-interpreter", cause, f"{hint}, or ask for --static.")
+def _without_interpreter(on_disk: Check, *, static: bool) -> Evidence:
+    """What the files alone say."""
+    if static:
+        return Evidence(checks=(on_disk,), error=_unknown_bytecode(on_disk))
+    cause = "No interpreter is known for this folder, so only source and bytecode could be checked."
+    error = CannotTell("no-interpreter", cause, "Name one with --python, or ask for --static.")
+    skipped = _skipped(RUNNING, "there is no interpreter to run it with")
+    return Evidence(checks=(on_disk, *skipped), error=error)
 
 
 def _unknown_bytecode(check: Check) -> PatcherError | None:
@@ -95,7 +102,13 @@ def _bytecode_check(files: Sequence[Path], prefixes: Sequence[Path]) -> Check:
     return _make_check("bytecode", verdict, detail, time.monotonic() - start)
 
 
-def _run_selftest(target: Target, patch: FunctionPatch, files: Sequence[Path], options: VerifyOptions) -> Evidence:
+def _run_selftest(
+    target: Target,
+    patch: FunctionPatch,
+    files: Sequence[Path],
+    options: VerifyOptions,
+    show: Callable[[tuple[Check, ...]], None],
+) -> Evidence:
     """Run the self-test and read its report, which holds all that was found even if the process was cut short."""
     request = {
         "site_packages": str(target.site_packages),
@@ -108,18 +121,58 @@ def _run_selftest(target: Target, patch: FunctionPatch, files: Sequence[Path], o
     needed = {path.name: path.read_bytes() for path in SELFTEST.glob("*.py")}
     needed |= {"contract.py": patch.contract.read_bytes(), "request.json": json.dumps(request).encode()}
     python, owner = Path(str(target.python)), target.site_packages
-    with _lent_folder(needed, owner, *python_parts(python)) as folder, tempfile.TemporaryFile() as errors:
+    parts = (owner, *python_parts(python))
+    key = [str(owner), target.torch, options.device, options.torch, options.macos]
+    took = last_duration(key, os.environ) if progress.is_shown() else None
+    with _lent_folder(needed, *parts) as folder, tempfile.TemporaryFile() as errors:
         command = [str(python), *(str(folder / name) for name in ("__main__.py", "request.json", "report.json"))]
         environ = selftest_environment(os.environ, folder / "cache")
-        ending = run_python(command, environ=environ, timeout=options.timeout, errors=errors, owner=owner)
+
+        def read() -> bytes:
+            with as_owner_of(*parts):
+                report = read_image(folder / "report.json")
+            return report.data if report else b"{}"
+
+        follow = _follower(read, show, f" (all checks took {progress.duration(took)} last time)" if took else "")
+        progress.show("starting", command[0])
+        start = time.monotonic()
+        ending = run_python(
+            command, environ=environ, timeout=options.timeout, errors=errors, owner=owner, meanwhile=follow
+        )
+        seconds = time.monotonic() - start
+        progress.clear()
         errors.seek(0)
         last_line = _last_line(errors.read())
-        with as_owner_of(owner, *python_parts(python)):
-            report = read_image(folder / "report.json")
+        data = read()
+    if progress.is_shown() and not (ending or options.static):
+        keep_duration(key, seconds, os.environ)
     try:
-        return _read_report(report.data if report else b"{}", ending, last_line, options)
+        return _read_report(data, ending, last_line, options)
     except (KeyError, TypeError, ValueError):  # not as the self-test wrote it
         return _read_report(b"{}", "the self-test's report cannot be read", "", options)
+
+
+def _follower(read: Callable[[], bytes], show: Callable[[tuple[Check, ...]], None], note: str) -> Callable[[], None]:
+    """What looks at the report of a self-test that runs, and shows what is new in it."""
+    shown = 0
+
+    def follow() -> None:
+        nonlocal shown
+        try:
+            found = {**json.loads(read())}
+            checks = tuple(Check(**check) for check in found.get("checks", ()))
+            stage, done, total = found.get("running") or ("", 0, 0)
+        except (TypeError, ValueError):  # not as the self-test wrote it: told of when it has ended
+            return
+        if len(checks) > shown:
+            shown = len(checks)
+            show(checks)
+        if stage:
+            progress.show(str(stage), f"{done} of {total}" if total else "", note)
+        else:
+            progress.clear()
+
+    return follow
 
 
 @contextmanager

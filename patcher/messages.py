@@ -1,14 +1,17 @@
-"""What users are told of a patch in a target: sentences, from what was read."""
+"""What users are told of a patch in a target: a detail to stand beside its state, from what was read."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
+from patcher.catalogue import is_known_to_lack
 from patcher.errors import report_release
-from patcher.model import CallsPatch, Patch, State
+from patcher.model import CallsPatch, FunctionPatch, Patch, State
 from patcher.plan import Plan
 from patcher.snapshot import FileStatus, Snapshot
+
+IRREVERSIBLE = "revert cannot undo it; reinstalling transformers can"
 
 
 def describe_state(snapshot: Snapshot, patch: Patch) -> str | None:
@@ -16,11 +19,11 @@ def describe_state(snapshot: Snapshot, patch: Patch) -> str | None:
     files = snapshot.files_of(patch)
     match snapshot.state_of(patch):
         case State.INTERRUPTED:
-            return "A run was cut off: the next apply or revert repairs it."
+            return "an earlier apply or revert was interrupted"
         case State.PATCHED:
             return _describe_patched(patch, files)
         case State.OUTDATED:
-            return "It was patched by another version of mps-patcher: apply brings it up to date, revert undoes it."
+            return "patched by another version of mps-patcher: apply updates it, revert undoes it"
         case State.ABSENT:
             return describe_absent(snapshot, patch)
         case State.MODIFIED:
@@ -33,11 +36,13 @@ def describe_absent(snapshot: Snapshot, patch: Patch) -> str:
     """Why there is nothing of the patch in the target."""
     version = snapshot.target.version
     if isinstance(patch, CallsPatch):
-        return f"No file of transformers {version} calls {patch.callee} directly."
+        return f"no direct call of {patch.callee}"
     if elsewhere := snapshot.defined_elsewhere(patch):
-        where = f"{patch.function} is not in {patch.file} of transformers {version} but in {elsewhere}."
-        return f"{where} {report_release(version, elsewhere)}"
-    return f"{patch.file.name} of transformers {version} defines no {patch.function}."
+        return f"transformers {version} has the function in {elsewhere}. {report_release(version, elsewhere)}"
+    if isinstance(patch, FunctionPatch) and is_known_to_lack(patch, version):
+        return f"transformers {version} has no such function"
+    where = f"{patch.file.name} of transformers {version} has no such function, which was not expected."
+    return f"{where} {report_release(version, patch.file)}"
 
 
 def describe_applied(plan: Plan, patch: Patch) -> str:
@@ -48,24 +53,21 @@ def describe_applied(plan: Plan, patch: Patch) -> str:
     if not changed:
         return _describe_unchanged(plan, patch)
     if any(status.entry and not status.is_original and not status.is_edited for status in changed):
-        sentences = ["Brought up to date what another version of mps-patcher did; the originals are still kept."]
+        details = ["updated from another version of mps-patcher"]
     else:
         done = _redirected(patch, changed) if isinstance(patch, CallsPatch) else _replaced(patch, changed)
-        kept = "the originals are kept" if plan.journal else "no backup is kept: revert cannot undo it"
-        sentences = [f"{done}; {kept}."]
-    sentences += [f"The edited file is kept as {path}." for path in _copies(plan, changed)]
+        details = [done if plan.journal else f"{done}, without a backup: {IRREVERSIBLE}"]
+    details += [f"your edited file is kept as {path}" for path in _copies(plan, changed)]
     if plan.journal and snapshot.record is None:
-        sentences.append("There is no RECORD to keep up to date.")
-    if not plan.journal and snapshot.record:
-        sentences.append("RECORD stays as it is.")
-    return " ".join(sentences)
+        details.append("there is no RECORD to update")
+    return "; ".join(details)
 
 
 def describe_not_applied(plan: Plan, patch: Patch) -> str:
     """Why `apply` did nothing about a patch."""
     if isinstance(patch, CallsPatch) and not plan.snapshot.files_of(patch):
-        return f"{describe_absent(plan.snapshot, patch)} There is nothing to do."
-    return "Not needed here, so nothing was patched."
+        return describe_absent(plan.snapshot, patch)
+    return "not needed here"
 
 
 def describe_reverted(plan: Plan, patch: Patch) -> str:
@@ -74,28 +76,28 @@ def describe_reverted(plan: Plan, patch: Patch) -> str:
     files = snapshot.files_of(patch)
     changed = [status for status in files if status.path in plan.files]
     if changed:
-        subject = "The file is" if len(changed) == 1 else f"{len(changed)} files are"
-        copies = "".join(f" The edited file is kept as {path}." for path in _copies(plan, changed))
-        return f"{subject} again as before the patch.{copies}"
+        subject = f"{changed[0].path.name} is" if len(changed) == 1 else f"{len(changed)} files are"
+        copies = "".join(f"; your edited file is kept as {path}" for path in _copies(plan, changed))
+        return f"{subject} as before the patch{copies}"
     if snapshot.state_of(patch) is State.INTERRUPTED:
-        return "Cleared away what an earlier run left."
+        return "cleaned up after an interrupted command"
     if any(status.entry for status in files):
-        return "The original was back already; cleared away its backup."
-    return "It is not patched by us: nothing to revert."
+        return "the original was already back; removed its backup"
+    return "nothing to revert"
 
 
 def _describe_unchanged(plan: Plan, patch: Patch) -> str:
     snapshot = plan.snapshot
     files = snapshot.files_of(patch)
     if snapshot.state_of(patch) is State.INTERRUPTED:
-        return "Already patched; finished what an earlier run had left."
+        return "already patched; finished an interrupted command"
     if any(status.is_edited for status in files):
-        return "It is patched; what was edited since is left as it is."
+        return "already patched; edits made since are left as they are"
     if not all(status.backup for status in files):
-        return "Already patched, but without a backup, or with a damaged one: revert cannot undo it."
+        return f"already {_lacks_backup(files)}: {IRREVERSIBLE}"
     if patch.name in plan.requested and patch.name not in snapshot.requested:
-        return "Already patched; from now on it stays when the patch that brought it is reverted."
-    return "Already patched: nothing to do."
+        return "already patched; it now stays when the patch that needs it is reverted"
+    return "already patched"
 
 
 def _copies(plan: Plan, changed: Sequence[FileStatus]) -> list[Path]:
@@ -106,32 +108,37 @@ def _replaced(patch: Patch, files: Sequence[FileStatus]) -> str:
     (status,) = files
     finding = status.finding(patch)
     if finding.state is State.ABSENT:
-        return f"Added {patch.function} at the end of {status.path.name}"
-    return f"Replaced {finding.body or f'an unknown body of {patch.function}'} in {status.path.name}"
+        return f"added {patch.function} to {status.path.name}"
+    return f"replaced {finding.body or 'an unknown function'} in {status.path.name}"
 
 
 def _redirected(patch: CallsPatch, files: Sequence[FileStatus]) -> str:
     changed = _calling(files, patch)
     branches = sum(status.finding(patch).branches for status in changed)
     disabled = f" and disabled {_number(branches, 'branch')} for MPS" if branches else ""
-    return f"Redirected {_calls(changed, patch)} to {patch.function}{disabled}"
+    return f"redirected {_calls(changed, patch)} to {patch.function}{disabled}"
 
 
 def _describe_patched(patch: Patch, files: Sequence[FileStatus]) -> str | None:
     if not all(status.backup for status in files):
-        return "There is no backup, or a damaged one: revert cannot undo it."
+        return f"{_lacks_backup(files)}: {IRREVERSIBLE}"
     if isinstance(patch, CallsPatch):
-        return f"What called {patch.callee} in {_number(len(files), 'file')} calls {patch.function}."
-    return None
+        return f"{_number(len(files), 'file')} redirected to {patch.function}"
+    return f"fixed function in {patch.file.name}"
+
+
+def _lacks_backup(files: Sequence[FileStatus]) -> str:
+    if any(status.entry for status in files):
+        return "patched, but the backup is missing or damaged"
+    return "patched without a backup"
 
 
 def _describe_unpatched(patch: Patch, files: Sequence[FileStatus]) -> str:
-    restored = " It was patched; the original was put back since." if any(status.entry for status in files) else ""
-    if not isinstance(patch, CallsPatch):
-        return f"{files[0].finding(patch).detail}.{restored}"
-    left = _calling(files, patch)
-    names = ", ".join("/".join(status.path.parts[1:]) for status in left)
-    return f"{_calls(left, patch)}: {names}.{restored}"
+    restored = "; the original was put back after it was patched" if any(status.entry for status in files) else ""
+    if isinstance(patch, CallsPatch):
+        return f"{_calls(_calling(files, patch), patch)}{restored}"
+    finding = files[0].finding(patch)
+    return f"{finding.body or finding.detail}{restored}"
 
 
 def _describe_modified(snapshot: Snapshot, patch: Patch, files: Sequence[FileStatus]) -> str:
@@ -139,9 +146,19 @@ def _describe_modified(snapshot: Snapshot, patch: Patch, files: Sequence[FileSta
         if status.is_edited:
             return f"{status.path} was edited since it was patched."
         finding = status.finding(patch)
+        if finding.state is State.MODIFIED and snapshot.is_edited_since_install(status):
+            return _describe_edited(snapshot, patch, status)
         if finding.state is State.MODIFIED:
             return f"{finding.detail}. {report_release(snapshot.target.version, status.path)}"
     raise ValueError("no file is modified")
+
+
+def _describe_edited(snapshot: Snapshot, patch: Patch, status: FileStatus) -> str:
+    finding = status.finding(patch)
+    what = "leaves that as it is" if isinstance(patch, CallsPatch) else "replaces the function"
+    forced = f" apply --force {what}; revert then brings the edit back." if finding.is_replaceable else ""
+    cached = " uv's cache may hold the edit too, and bring it back." if snapshot.target.installer == "uv" else ""
+    return f"{status.path} was edited since it was installed: {finding.detail}.{forced}{cached}"
 
 
 def _calling(files: Sequence[FileStatus], patch: CallsPatch) -> list[FileStatus]:

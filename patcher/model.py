@@ -40,7 +40,7 @@ class KnownCode(NamedTuple):
     """A function body, or an `if` statement, of some release, known by its syntax tree."""
 
     name: str
-    """For messages, such as `the body of transformers 4.45.0 - 4.46.1`."""
+    """For messages, such as `the function of transformers 4.45.0 - 4.46.1`."""
     digest: str
     """What `patcher.edit.syntax.code_digest` gives for it."""
 
@@ -55,7 +55,9 @@ class EffectRow(NamedTuple):
     installed: str = ""
     """A requirement, such as `coqui-tts<0.28`, that an installed distribution has to meet."""
     error: str | None = None
-    """The error's own text, for `fails`."""
+    """The error's own text: what `fails` raises, or some of the edge cases."""
+    consequence: str | None = None
+    """What is wrong, as a clause, for `edge-cases`."""
     cures: tuple[str, ...] = ()
     """What else ends it, such as `transformers 4.46.2 or newer`."""
 
@@ -129,6 +131,9 @@ class Target(NamedTuple):
     """Why this target was chosen, as a clause."""
     search_path: tuple[Path, ...] = ()
     """That interpreter's `sys.path`, or site-packages alone: where other distributions are looked for."""
+    shared: str | None = None
+    """Why other environments may use this install too, as a clause; None where it is the interpreter's own, or where
+    no interpreter was asked."""
 
 
 class NotFound(NamedTuple):
@@ -146,7 +151,14 @@ class Impact(NamedTuple):
     effect: Effect
     error: str | None = None
     """The error's own text, for `fails`."""
+    consequence: str | None = None
+    """What is wrong, as a clause, for `edge-cases`."""
     cures: tuple[str, ...] = ()
+    """What else ends it, such as `transformers 4.46.2 or newer`."""
+    torch_range: str = ""
+    """The torch that has this effect, as a specifier; empty: any."""
+    macos_range: str = ""
+    """The macOS that has this effect, as a specifier; empty: any."""
     torch: str | None = None
     """The torch it was judged for; None: any, since the target holds none."""
     macos: str | None = None

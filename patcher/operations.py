@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from patcher import progress
 from patcher.catalogue import impact, load_catalogue
 from patcher.diff import unified_diff
 from patcher.errors import PatcherError
@@ -18,6 +19,7 @@ from patcher.snapshot import Snapshot, take_snapshot
 from patcher.storage.bytecode import cache_prefixes, has_stale_pyc, remove_pycs
 from patcher.storage.files import digest
 from patcher.storage.lock import LockTimeout, locked
+from patcher.targets.reinstall import with_command
 from patcher.transaction import commit
 
 Targets = Sequence[Target | NotFound]
@@ -126,27 +128,34 @@ def _each(
     lock: LockTimeout,
 ) -> tuple[Result, ...]:
     results: list[Result] = []
-    for target in targets:
+    for number, target in enumerate(targets, 1):
         if isinstance(target, NotFound):
             results.append(Result(target=target, patch=None, state=None, error=target.error))
             continue
+        progress.show(f"{number} of {len(targets)}:" if len(targets) > 1 else "working on", str(target.site_packages))
         try:
             with opened(target, exclusive=exclusive, lock=lock) as snapshot:
                 results += work(snapshot)
         except PatcherError as error:
             results += [Result(target=target, patch=patch.name, state=None, error=error) for patch in patches]
-    return tuple(results)
+    return tuple(map(_with_command, results))
+
+
+def _with_command(result: Result) -> Result:
+    if result.error is None or isinstance(result.target, NotFound):
+        return result
+    return result._replace(error=with_command(result.error, result.target))
 
 
 @contextmanager
 def opened(target: Target, *, exclusive: bool, lock: LockTimeout) -> Iterator[Snapshot]:
-    """What the target holds, under its lock, as its owner."""
+    """What the target holds, under its lock, as its owner. A hint to reinstall says with which command."""
     catalogue = load_catalogue()
-    with (
-        as_owner_of(target.site_packages),
-        locked(target.dist_info, exclusive=exclusive, timeout=lock),
-    ):
-        yield take_snapshot(target, catalogue)
+    try:
+        with as_owner_of(target.site_packages), locked(target.dist_info, exclusive=exclusive, timeout=lock):
+            yield take_snapshot(target, catalogue)
+    except PatcherError as error:
+        raise with_command(error, target) from error
 
 
 def _found(snapshot: Snapshot, patch: Patch, state: State | None, macos: str | None) -> Result:
@@ -219,7 +228,7 @@ def _diff(plan: Plan, patch: Patch) -> str:
 
 
 def _noted(note: str, *, dry_run: bool) -> str:
-    return f"Dry run, nothing was written. Without it: {note}" if dry_run else note
+    return f"not written (dry run): {note}" if dry_run else note
 
 
 def _state_now(snapshot: Snapshot, patch: Patch) -> State | None:
@@ -239,7 +248,7 @@ def _without_stale_bytecode(result: Result, *, dry_run: bool) -> Result:
     for path in stale:
         remove_pycs(path, prefixes)
     return (
-        result._replace(changed=True, note="Already patched; removed bytecode that would run instead.")
+        result._replace(changed=True, note="already patched; removed stale bytecode that would have run instead")
         if stale
         else result
     )

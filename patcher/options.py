@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
@@ -16,6 +17,11 @@ from patcher.errors import PatcherError
 from patcher.model import NotFound, Patch, Target
 from patcher.targets.find import TargetOptions, current_folder, find_targets
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+PROGRAM = "patcher.program"
+"""Where the context of `run` keeps the words of the program; None before it has begun."""
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -74,13 +80,16 @@ class Request(NamedTuple):
 
 
 class NonEmptyPath(click.Path):
-    """A path that is one: an empty value, as of an unset variable, would mean the current folder."""
+    """A path that is one: an empty value, as of an unset variable, would mean the current folder.
+
+    A `~` at its start is the home folder: a shell leaves it as it is in `--python=~/app`.
+    """
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path. Raises click.BadParameter where it is empty."""
         if not str(value):
             self.fail("the path is empty.", param, ctx)
-        return super().convert(value, param, ctx)
+        return super().convert(os.path.expanduser(value), param, ctx)  # noqa: PTH111 - as the user's shell would
 
 
 def _store(context: click.Context, parameter: click.Parameter, value: Any) -> None:
@@ -98,6 +107,12 @@ def _output_option(*names: str, **settings: Any) -> Callable[[Function], Functio
 def together(function: Function, *options: Callable[[Function], Function]) -> Function:
     """The function with the options, which the help shows in this order."""
     return functools.reduce(lambda decorated, option: option(decorated), reversed(options), function)
+
+
+def json_option(function: Function) -> Function:
+    """--json, for the program and the commands that have it."""
+    text = "One JSON document on standard output, on failure too."
+    return _output_option("--json", is_flag=True, help=text)(function)
 
 
 def common_options(function: Function) -> Function:
@@ -133,28 +148,60 @@ def target_options(function: Callable[..., None]) -> Callable[..., None]:
         )
         function(request, **others)
 
-    def place(name: str, metavar: str, text: str) -> Callable[[Function], Function]:
+    def place(name: str, metavar: str, text: str, variable: str = "") -> Callable[[Function], Function]:
         path = NonEmptyPath(path_type=Path, readable=False)
-        return click.option(name, multiple=True, type=path, metavar=metavar, help=f"{text} (repeatable).")
+        return click.option(name, multiple=True, type=path, metavar=metavar, help=f"{text} (repeatable).{variable}")
 
     timeout = click.IntRange(0, 86400)
     return together(
         collected,
-        click.argument("names", nargs=-1, metavar="[PATCH]..."),
-        place("--python", "PATH", "The interpreter, or the folder of the environment, whose transformers is meant"),
+        click.argument("names", nargs=-1, metavar="[PATCH]...", shell_complete=complete_patches),
+        place("--python", "PATH", "The interpreter, or the folder of the environment, whose transformers is meant",
+              " [env: MPS_PATCHER_PYTHON]"),
         place("--site-packages", "DIR", "A folder that no interpreter here can run: an unpacked image"),
         place("--under", "DIR", "Every transformers installed below DIR"),
         click.option("--lock-timeout", type=timeout, metavar="S", default=30,
                      help="Seconds to wait for another mps-patcher on the same target. [default: 30]"),
-        _output_option("--json", is_flag=True, help="One JSON document on standard output, on failure too."),
+        json_option,
         common_options,
     )  # fmt: skip
 
 
 def chosen_patches(names: tuple[str, ...]) -> tuple[Patch, ...]:
-    """The named patches, each once, or the whole catalogue. Raises Usage for a name that is not in it."""
+    """The named patches, each once, or the whole catalogue. A dash may stand for an underscore.
+
+    Raises Usage for a name that is not in the catalogue.
+    """
     known = {patch.name: patch for patch in load_catalogue()}
-    for name in names:
+    chosen = [name.replace("-", "_") for name in names]
+    for name, given in zip(chosen, names, strict=True):
         if name not in known:
-            raise Usage("unknown-patch", f"There is no patch {name!r}.", f"The patches are: {', '.join(known)}.")
-    return tuple(known[name] for name in dict.fromkeys(names or known))
+            raise Usage("unknown-patch", f"There is no patch {given!r}.", _patch_hint(given, name, tuple(known)))
+    return tuple(known[name] for name in dict.fromkeys(chosen or known))
+
+
+def _patch_hint(given: str, name: str, known: Sequence[str]) -> str:
+    if os.sep in given or os.path.exists(given):  # noqa: PTH110 - Path's own raises where a name is too long
+        return f"Did you mean --python {shlex.quote(given)}?"
+    meant = None if "," in given else did_you_mean(name.lower(), known)
+    return f"Did you mean {meant}?" if meant else f"The patches are: {', '.join(known)}."
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str | None:
+    """The one of the known names that was probably meant: the only one that begins so, or the most similar one."""
+    import difflib
+
+    begin = [name for name in known if name.startswith(word)]
+    similar = difflib.get_close_matches(word, known, 1)
+    return begin[0] if len(begin) == 1 else next(iter(similar), None)
+
+
+def complete_patches(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The patches for a shell that completes a command line; files where the program of `run` has begun."""
+    from click.shell_completion import CompletionItem
+
+    del parameter
+    if context.meta.get(PROGRAM) is not None:
+        return [CompletionItem(incomplete, type="file")]
+    begin = incomplete.replace("-", "_")
+    return [CompletionItem(one.name, help=one.summary) for one in load_catalogue() if one.name.startswith(begin)]

@@ -6,41 +6,38 @@ The text carries ANSI colours; whoever prints it strips them where they are not 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
 
-from patcher.diff import octal_escaped
+from patcher.closing import by_target, closing, steps
 from patcher.errors import PatcherError, one_line
-from patcher.model import ChangedFile, Check, Device, Effect, Impact, NotFound, Result, State, Target
+from patcher.model import ChangedFile, Check, Device, Effect, NotFound, Result, State, Target
+from patcher.suggest import Invocation
+from patcher.terminal import TextStyle, column, paint, sentence, wrap
+from patcher.verdict import Need, Verdict, judge, verification
 
-COLORS = {"red": 31, "green": 32, "yellow": 33, "blue": 34, "bold": 1, "dim": 2}
 STATE_COLORS = {State.PATCHED: "green", State.MODIFIED: "red", State.ABSENT: "dim"}
 CHECK_COLORS = {"passed": "green", "failed": "red", "skipped": "yellow"}
+NAME_WIDTH = len("bytecode")
+"""The longest name of a check: lines are shown before all checks are known."""
 TERMINAL_ORDERS = re.compile(r"[\x07\x08\x1b\x7f-\x9f]")
 """What terminals take for orders. Other control characters of a source are shown as they are."""
 
 
-class TextStyle(NamedTuple):
-    """How a text is laid out."""
+def as_text(invocation: Invocation, results: Sequence[Result], style: TextStyle) -> str:
+    """What was found and done, target by target, and one sentence on all of them.
 
-    verbose: bool = False
-    """Also files and digests."""
-    explicit: bool = False
-    """The user named the targets, so a suggested command must name them too."""
-    width: int | None = None
-    """Columns to wrap sentences at; None leaves lines whole, which is right for pipes."""
-
-
-def as_text(command: str, results: Sequence[Result], style: TextStyle) -> str:
-    """What was found and done, target by target. Errors are in `failures`; places without a target only there."""
-    groups = groupby(results, key=lambda result: result.target)
+    Errors are in `failures`; places without a target only there.
+    """
+    groups = by_target(results)
+    several = len(groups) > 1
+    last = results[-1].target if style.is_unfinished else None
     blocks = [
-        "\n".join([*_headline(target, style), *(line for result in group for line in _patch(command, result, style))])
-        for target, group in groups
+        "\n".join(_block(invocation, target, group, style, several=several, is_unfinished=target is last))
+        for target, group in groups.items()
         if isinstance(target, Target)
     ]
-    return "\n\n".join(blocks)
+    end = "" if style.is_unfinished else "\n".join(closing(invocation, results, style))
+    return "\n\n".join([*blocks, *filter(None, [end])])
 
 
 def diffs(results: Sequence[Result]) -> str:
@@ -48,17 +45,19 @@ def diffs(results: Sequence[Result]) -> str:
     return "\n".join(line for result in results if result.diff for line in _diff(result.diff))
 
 
-def failures(results: Sequence[Result]) -> str:
-    """Every error as a line of cause and a line of what to do; with several targets each says where."""
+def failures(results: Sequence[Result], width: int | None = None) -> str:
+    """Every error, once for each target; with several targets each says where."""
     several = len({result.target for result in results}) > 1
-    return "\n".join(failure(result.error, at=result.target if several else None) for result in results if result.error)
+    failed = [(result.target if several else None, result.error) for result in results if result.error]
+    return "\n".join(dict.fromkeys(failure(error, at=target, width=width) for target, error in failed))
 
 
-def failure(error: PatcherError, *, at: Target | NotFound | None = None) -> str:
-    """One error in two lines; the error of a place without a target names that place itself."""
+def failure(error: PatcherError, *, at: Target | NotFound | None = None, width: int | None = None) -> str:
+    """One error: its cause and what to do; the error of a place without a target names that place itself."""
     site = one_line(str(at.site_packages)) if isinstance(at, Target) else ""
     where = "" if site in error.message else f"{site}: "
-    return f"{_paint('error:', 'red')} {where}{error.message}\n{_paint('hint:', 'blue')} {error.hint}"
+    cause = _labelled("error:", "red", f"{where}{error.message}", width, site)
+    return "\n".join([*cause, *_labelled("hint:", "blue", error.hint, width, site)])
 
 
 def tested_on(device: Device) -> str:
@@ -69,59 +68,123 @@ def tested_on(device: Device) -> str:
     return f"on an emulated MPS device {rules}; no Apple GPU was used"
 
 
-def _headline(target: Target, style: TextStyle) -> Iterator[str]:
-    torch = f"torch {target.torch}" if target.torch else "no torch"
-    installer = f", installed by {target.installer}" if target.installer else ""
-    yield f"{_paint(one_line(f'transformers {target.version}'), 'bold')}, {one_line(f'{torch}{installer}')}"
-    yield from _sentence(f"in {target.site_packages}", style, "  ")
-    if target.reason:
-        yield from (_paint(line, "dim") for line in _sentence(f"chosen because {target.reason}", style, "  "))
+def _labelled(label: str, color: str, text: str, width: int | None, site: str) -> Iterator[str]:
+    indent = len(label) + 1
+    first, *others = wrap(text, width and width - indent, whole=[site] if site else [])
+    yield f"{paint(label, color)} {first}"
+    yield from (" " * indent + line for line in others)
 
 
-def _patch(command: str, result: Result, style: TextStyle) -> Iterator[str]:
-    state = _paint(result.state.value, STATE_COLORS.get(result.state, "yellow")) if result.state else "refused"
+def _block(
+    invocation: Invocation,
+    target: Target,
+    results: Sequence[Result],
+    style: TextStyle,
+    *,
+    several: bool,
+    is_unfinished: bool,
+) -> Iterator[str]:
+    yield from _headline(target, style)
+    if invocation.command == "status":
+        yield from _verdict(invocation, target, results, style, several=several)
     yield ""
-    yield f"  {_paint(result.patch or 'all patches', 'bold')}: {state}"
-    for sentence in (*_effect(command, result), *([result.note] if result.note else [])):
-        yield from _sentence(sentence, style)
-    if style.verbose:
-        yield from (line for file in result.files for line in _digests(file))
-    if result.checks:
-        yield from _checks(result, style)
-    yield from _next_command(command, result, style)
-    if result.diff:
-        yield from ("", *_diff(result.diff))
+    yield from _rows(invocation, results, style)
+    yield from _checks(results, style, is_unfinished=is_unfinished)
+    for result in results:
+        if result.diff:
+            yield from ("", *_diff(result.diff))
 
 
-def _effect(command: str, result: Result) -> Iterator[str]:
-    """What the defect does here, in plain words; nothing where the patch ends it, or where it was just reverted."""
-    impact = result.impact
-    if impact is None or command == "revert" or result.state in (State.PATCHED, State.OUTDATED):
+def _headline(target: Target, style: TextStyle) -> Iterator[str]:
+    lacking = "no torch" if target.python else "no torch beside it"
+    torch = f"torch {target.torch}" if target.torch else lacking
+    installer = f", installed by {target.installer}" if target.installer else ""
+    name = one_line(f"transformers {target.version}")
+    first, *others = wrap(f"{name}, {torch}{installer}", style.width, whole=[name])
+    yield paint(name, "bold") + first.removeprefix(name)
+    yield from (f"  {line}" for line in others)
+    site = one_line(str(target.site_packages))
+    reason = f" ({why})" if (why := _unsaid(target.reason)) else ""
+    yield from sentence(f"{site}{reason}", style, whole=[site])
+    if target.shared:
+        yield from sentence(f"other environments may use it too: {target.shared}", style)
+
+
+def _unsaid(reason: str) -> str:
+    """Why a target was chosen, without what the user has just said himself."""
+    nearest = "the nearest .venv"
+    if reason.endswith(f" is {nearest}"):
+        return nearest  # whose path stands before it
+    return reason.partition("; ")[2] if reason.startswith(("--", "it lies below")) else reason
+
+
+def _verdict(
+    invocation: Invocation, target: Target, results: Sequence[Result], style: TextStyle, *, several: bool
+) -> Iterator[str]:
+    """What it means for the user, what was assumed, and every way out."""
+    verdict = judge(results)
+    if verdict is None:
         return
-    match impact.effect:
-        case Effect.NONE:
-            yield "nothing to do here"
-            return
-        case Effect.EDGE_CASES:
-            yield f"generate() works here; edge cases of {result.patch} are wrong"
-        case Effect.FAILS:
-            released = "as released, " if result.state is State.MODIFIED else ""
-            what = (
-                "an import fails"
-                if (impact.error or "").startswith("ImportError")
-                else "generate() fails on Apple GPUs"
-            )
-            yield f"{released}{what} here: {impact.error}"
-    if impact.cures:
-        yield f"what also cures it: {', or '.join(impact.cures)}"
-    yield from _assumptions(impact)
+    yield ""
+    color = "green" if verdict.need is Need.NONE else "yellow"
+    yield from (paint(line, color) for line in sentence(verdict.sentence, style))
+    if verdict.assumption:
+        yield from (paint(line, "dim") for line in sentence(f"({verdict.assumption})", style))
+    label, ways = _ways(invocation, verdict, target if several else None, verification([target]))
+    if ways:
+        yield ""
+        yield from steps(label, ways, style, 2)
 
 
-def _assumptions(impact: Impact) -> Iterator[str]:
-    if impact.torch is None:
-        yield "assumed: the worst of any torch, since none is installed here"
-    if impact.assumed_macos:
-        yield f"assumed: macOS {impact.macos}; choose another with --macos"
+def _ways(
+    invocation: Invocation, verdict: Verdict, target: Target | None, options: Sequence[str]
+) -> tuple[str, list[str]]:
+    """What to do about a verdict, and what that is for."""
+    match verdict.need:
+        case Need.PATCH | Need.EDGE_CASES:
+            return "To fix it:", [invocation.suggest("apply", target=target), *map(_cure, verdict.cures)]
+        case Need.UPDATE:
+            return "To update it:", [invocation.suggest("apply", target=target)]
+        case Need.REPAIR:
+            return "To repair it:", [invocation.suggest(one, target=target) for one in ("apply", "revert")]
+        case Need.LOOK if verdict.cures:
+            return "To fix it:", [_cure(cure) for cure in verdict.cures]
+        case Need.NONE if verdict.is_patched:
+            return "To prove it:", [invocation.suggest("verify", *options, target=target)]
+        case _:
+            return "", []
+
+
+def _cure(cure: str) -> str:
+    return f"upgrade to {cure}" if "or newer" in cure else cure
+
+
+def _rows(invocation: Invocation, results: Sequence[Result], style: TextStyle) -> Iterator[str]:
+    """A line for each patch: its name, its state, and a detail."""
+    names, states = [result.patch or "all patches" for result in results], [_state(invocation, one) for one in results]
+    for result, name, state in zip(results, names, states, strict=True):
+        color = STATE_COLORS.get(result.state, "yellow") if result.state else "red"
+        name_width, state_width = max(map(len, names)), max(map(len, states))
+        gap = " " * (state_width - len(state) + 2)
+        before = f"  {paint(name, 'bold')}{' ' * (name_width - len(name) + 2)}{paint(state, color)}{gap}"
+        yield from column(before, 2 + name_width + 2 + state_width + 2, [_detail(invocation, result)], style)
+        if style.verbose:
+            yield from (line for file in result.files for line in _digests(file))
+
+
+def _state(invocation: Invocation, result: Result) -> str:
+    if result.state is None:
+        return "unknown"
+    return "reverted" if invocation.command == "revert" and result.changed else result.state.value
+
+
+def _detail(invocation: Invocation, result: Result) -> str:
+    if result.checks:
+        return ""  # the check of the source says it
+    is_idle = result.impact is not None and result.impact.effect is Effect.NONE
+    if invocation.command == "status" and is_idle and result.state is State.UNPATCHED:
+        return "not needed here"
+    return (result.note or "") if result.error is None or result.note else "see the error"
 
 
 def _digests(file: ChangedFile) -> Iterator[str]:
@@ -130,86 +193,40 @@ def _digests(file: ChangedFile) -> Iterator[str]:
     yield f"    after  sha256 {file.after}"
 
 
-def _checks(result: Result, style: TextStyle) -> Iterator[str]:
-    name_width = max(len(check.name) for check in result.checks)
-    yield ""
-    for check in result.checks:
-        yield from _check(check, name_width, style)
-    yield ""
-    yield from _sentence(_conclusion(result), style)
-
-
-def _check(check: Check, name_width: int, style: TextStyle) -> Iterator[str]:
-    status = _paint(f"{check.status:<7}", CHECK_COLORS[check.status])
-    seconds = f"{check.seconds:6.2f} s" if check.status != "skipped" else " " * 8
-    indent = " " * (4 + 7 + 2 + name_width + 2 + 8 + 2)
-    details = [part for line in check.detail.splitlines() for part in _wrap(line, style, len(indent))] or [""]
-    yield f"    {status}  {check.name:<{name_width}}  {seconds}  {details[0]}".rstrip()
-    yield from (f"{indent}{detail}".rstrip() for detail in details[1:])
-
-
-def _conclusion(result: Result) -> str:
-    count = {status: sum(check.status == status for check in result.checks) for status in CHECK_COLORS}
-    passed = "1 check passed" if count["passed"] == 1 else f"{count['passed']} checks passed"
-    words = f"{count['failed']} of {len(result.checks)} checks failed" if count["failed"] else passed
-    skipped = f", {count['skipped']} skipped" if count["skipped"] else ""
-    if result.device is None:
-        return f"{words}{skipped}, from the files alone; neither torch nor transformers was run."
-    return f"{words}{skipped}, {tested_on(result.device)}."
-
-
-def _next_command(command: str, result: Result, style: TextStyle) -> Iterator[str]:
-    follower, target = _follower(command, result), result.target
-    if follower is None or isinstance(target, NotFound):
+def _checks(results: Sequence[Result], style: TextStyle, *, is_unfinished: bool) -> Iterator[str]:
+    """The checks of a target, those that its patches share once, and what they were run on."""
+    checks = list(dict.fromkeys(check for result in results for check in result.checks))
+    if not checks:
         return
-    place = ("--python", target.python) if target.python else ("--site-packages", target.site_packages)
-    words = ["mps-patcher", follower, *(map(str, place) if style.explicit else ())]
-    yield f"    next: {_paint(' '.join(map(_quoted, words)), 'bold')}"
+    checks.sort(key=lambda check: check.name != "source")
+    yield ""
+    for check in checks:
+        yield from _check(check, style)
+    if is_unfinished:
+        return
+    yield ""
+    yield from sentence(_conclusion(checks, next((one.device for one in results if one.device), None)), style)
 
 
-def _follower(command: str, result: Result) -> str | None:
-    """The command that a user most likely wants now."""
-    matters = result.impact is None or result.impact.effect is not Effect.NONE
-    match result.state:
-        case _ if result.error is not None:
-            return None
-        case State.PATCHED if command in ("status", "apply") and result.changed == (command == "apply"):
-            return "verify"
-        case State.UNPATCHED | State.ABSENT if matters and command != "revert":
-            return "apply"
-        case State.INTERRUPTED | State.OUTDATED:
-            return "apply"
-        case _:
-            return None
+def _check(check: Check, style: TextStyle) -> Iterator[str]:
+    status = paint(f"{check.status:<7}", CHECK_COLORS[check.status])
+    seconds = f"{check.seconds:6.2f} s" if check.status != "skipped" else " " * 8
+    before = f"  {status}  {check.name:<{NAME_WIDTH}}  {seconds}  "
+    yield from column(before, 2 + 7 + 2 + NAME_WIDTH + 2 + 8 + 2, check.detail.splitlines(), style)
 
 
-def _quoted(word: str) -> str:
-    """The word as a shell reads it; one that is not printable in the `$'...'` of bash and zsh, as octal bytes."""
-    import shlex
-
-    return shlex.quote(word) if word.isprintable() else f"$'{octal_escaped(word, special=chr(92) + chr(39))}'"
+def _conclusion(checks: Sequence[Check], device: Device | None) -> str:
+    count = {status: sum(check.status == status for check in checks) for status in CHECK_COLORS}
+    passed = "1 check passed" if count["passed"] == 1 else f"{count['passed']} checks passed"
+    words = f"{count['failed']} of {len(checks)} checks failed" if count["failed"] else passed
+    skipped = f", {count['skipped']} skipped" if count["skipped"] else ""
+    if device is None:
+        return f"{words}{skipped}, from the files alone; neither torch nor transformers was run."
+    return f"{words}{skipped}, {tested_on(device)}."
 
 
 def _diff(diff: str) -> Iterator[str]:
     shown = TERMINAL_ORDERS.sub(lambda found: one_line(found.group()), diff.removesuffix("\n"))
     for line in shown.split("\n"):  # no other line end: what is printed is still a diff to apply
         color = {"+": "green", "-": "red", "@": "blue"}.get(line[:1])
-        yield _paint(line, color) if color else line
-
-
-def _sentence(text: str, style: TextStyle, indent: str = "    ") -> Iterable[str]:
-    return (f"{indent}{line}" for line in _wrap(text, style, len(indent)))
-
-
-def _wrap(text: str, style: TextStyle, indent: int) -> list[str]:
-    text = one_line(text)
-    if style.width is None:
-        return [text]
-    import textwrap  # only a terminal needs it
-
-    width = max(style.width - indent, 40)
-    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
-
-
-def _paint(text: str, color: str) -> str:
-    return f"\033[{COLORS[color]}m{text}\033[0m"
+        yield paint(line, color) if color else line

@@ -40,7 +40,7 @@ def prepared_folder(target: Target, options: Sequence[object], environ: Mapping[
         [(str(folder), _stamp(folder)) for folder in target.search_path if folder.name.endswith("-packages")],
         sorted(_sources(target.site_packages / "transformers")),
     )
-    return _cache(environ) / "run" / sha256(repr(parts).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    return cache_folder(environ) / "run" / sha256(repr(parts).encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
 def is_prepared(folder: Path) -> bool:
@@ -100,7 +100,7 @@ def _no_cache(folder: Path, why: str) -> PatcherError:
     return PatcherError("no-cache", f"The prepared files cannot be kept in {folder}: {why}.", hint)
 
 
-def _cache(environ: Mapping[str, str]) -> Path:
+def cache_folder(environ: Mapping[str, str]) -> Path:
     """The folder of this tool in the user's cache, absolute."""
     if named := environ.get(VARIABLE):
         return Path(os.path.abspath(named))  # noqa: PTH100 - no link is resolved

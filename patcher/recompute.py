@@ -82,6 +82,8 @@ class Recomputation:
             if status.entry:  # what was edited elsewhere in the file since is left as it is
                 self.kept_entries[status.path] = status.entry
             return
+        if is_effective and not self.force:
+            _require_as_installed(self.snapshot, patch, status)
         original = self._original(patch, status, is_effective=is_effective)
         self.originals[status.path] = self.desired[status.path] = original
         if is_effective:
@@ -100,7 +102,7 @@ class Recomputation:
         if status.is_edited and not self.force:
             verb = "apply" if is_effective else "revert"
             cause = f"{self.snapshot.path_of(status.path)} was edited since it was patched."
-            hint = f"{verb} --force starts from the original again, and keeps a copy of the edited file."
+            hint = f"`mps-patcher {verb} --force` starts from the original again, and keeps a copy of the edited file."
             raise PatcherError("edited-file", cause, hint)
         if status.backup is None:
             cause = f"The backup of {self.snapshot.path_of(status.path)} is missing or damaged."
@@ -130,7 +132,7 @@ def _require_patchable(snapshot: Snapshot, patch: Patch, files: tuple[FileStatus
     if isinstance(patch, CallsPatch):
         if snapshot.linked_folders:
             folder = snapshot.linked_folders[0]
-            hint = "Put a copy of the folder in the place of the link, or reinstall transformers."
+            hint = f"Put a copy of the folder in the place of the link. {REINSTALL}"
             raise PatcherError("linked-folder", f"{folder} is a link, which others may share.", hint)
         return
     if not files:
@@ -141,13 +143,31 @@ def _require_patchable(snapshot: Snapshot, patch: Patch, files: tuple[FileStatus
         return
     elsewhere = snapshot.defined_elsewhere(patch)
     version = snapshot.target.version
-    if elsewhere or not (isinstance(patch, FunctionPatch) and is_known_to_lack(patch, version)):
+    is_known = isinstance(patch, FunctionPatch) and is_known_to_lack(patch, version)
+    if not is_known and snapshot.is_edited_since_install(status):
+        raise _edited_since_install(snapshot, status, f"it defines no {patch.function}", REINSTALL)
+    if elsewhere or not is_known:
         where = f"is not in {patch.file} but in {elsewhere}" if elsewhere else f"is not in {patch.file}"
-        message = f"{patch.function} {where} of transformers {version}, which is not known to be so."
+        message = f"{patch.function} {where} of transformers {version}, which was not expected."
         raise PatcherError("function-absent", message, report_release(version, elsewhere or patch.file))
+
+
+def _require_as_installed(snapshot: Snapshot, patch: Patch, status: FileStatus) -> None:
+    """Refuses what is unknown in a file that was edited: no release has it, so nobody need report one."""
+    finding = status.finding(patch)
+    if finding.state is State.MODIFIED and snapshot.is_edited_since_install(status):
+        what = f"replaces {patch.function}" if isinstance(patch, FunctionPatch) else "leaves the unknown use as it is"
+        forced = f"`mps-patcher apply --force` {what}, and `mps-patcher revert` then brings the edit back."
+        hint = f"{forced} Or drop the edit for good. {REINSTALL}"
+        raise _edited_since_install(snapshot, status, finding.detail, hint if finding.is_replaceable else REINSTALL)
+
+
+def _edited_since_install(snapshot: Snapshot, status: FileStatus, detail: str, hint: str) -> PatcherError:
+    cause = f"{snapshot.path_of(status.path)} was edited since it was installed: {detail}."
+    return PatcherError("edited-file", cause, hint)
 
 
 def without_backup(snapshot: Snapshot, status: FileStatus) -> PatcherError:
     """The refusal to work on what was patched without a backup."""
-    message = f"{snapshot.path_of(status.path)} is patched, but has no backup."
+    message = f"{snapshot.path_of(status.path)} was patched without a backup, so there is nothing to put back."
     return PatcherError("no-backup", message, REINSTALL)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from patcher import progress
 from patcher.errors import CannotTell, PatcherError
 from patcher.model import FunctionPatch, Patch, Target
 from patcher.owner import as_user_of
@@ -59,6 +60,7 @@ def prepare(
     names = tuple(patch.name for patch in patches) if named else None
     folder = prepared_folder(target, (names, macos, unpatched, device and tuple(device), told), environ)
     if not is_prepared(folder):
+        progress.show("preparing", str(target.site_packages))
         served = _served_files(target, patches, named=named, lock=lock, macos=macos, unpatched=unpatched)
         write_prepared(folder, served | _runtime_files(target, unpatched=unpatched) | _emulation_files(device, told))
     return _environment(environ, folder / "site")
@@ -102,6 +104,7 @@ def _served_files(
     """The files that modules come from instead of the installed ones."""
     from patcher.operations import make_plan, opened
     from patcher.plan import plan_revert
+    from patcher.targets.reinstall import with_command
 
     with opened(target, exclusive=False, lock=lock) as snapshot:
         if unpatched:
@@ -110,7 +113,7 @@ def _served_files(
         else:
             plan, refused = make_plan(snapshot, patches, named=named, macos=macos)
     for error in refused.values():
-        raise error
+        raise with_command(error, target)
     return {f"files/{path}": desired.data for path, desired in plan.files.items()}
 
 

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from patcher.edit import Finding, identify
-from patcher.errors import PatcherError
+from patcher.errors import REINSTALL, PatcherError
 from patcher.model import CallsPatch, FunctionPatch, Patch, State, Target
 from patcher.scan import Seen, scan_like, scan_package
 from patcher.storage.files import SUFFIX, FileImage, digest, explained, read_image, temp_name
@@ -23,7 +23,7 @@ from patcher.storage.journal import (
     state_damaged,
     state_newer,
 )
-from patcher.storage.record import find_rows, record_row
+from patcher.storage.record import find_rows, is_recorded, record_row
 
 
 class FileStatus(NamedTuple):
@@ -123,6 +123,14 @@ class Snapshot(NamedTuple):
             return State.PATCHED if found in (State.PATCHED, State.ABSENT) else State.OUTDATED
         return found
 
+    def is_edited_since_install(self, status: FileStatus) -> bool:
+        """Whether the original of a file has another content than RECORD says; False where RECORD says none."""
+        if self.record is None or (status.entry and not status.is_original):
+            return False
+        record = self.record.backup or self.record.image
+        row = find_rows(record.data, frozenset((str(status.path),))).get(str(status.path))
+        return row is not None and is_recorded(row, status.image.data) is False
+
     def defined_elsewhere(self, patch: Patch) -> PurePosixPath | None:
         """Another file of the package that defines the patch's function."""
         pattern = re.compile(rb"^(?:async def|def|class) %s\b" % patch.function.encode(), re.MULTILINE)
@@ -212,7 +220,7 @@ def _require_all(
     for text, path in sorted(gone.items()):
         if text in listed or path in journaled:
             message = f"{target.site_packages / path} is missing."
-            raise PatcherError("file-missing", message, "Reinstall transformers.")
+            raise PatcherError("file-missing", message, REINSTALL)
 
 
 def _read_own_folder(folder: Path) -> tuple[dict[str, FileImage], tuple[Path, ...]]:
@@ -221,7 +229,7 @@ def _read_own_folder(folder: Path) -> tuple[dict[str, FileImage], tuple[Path, ..
         return {}, ()
     if folder.is_symlink():
         message = f"{folder} is a link, and not as this tool made it."
-        raise PatcherError("linked-folder", message, "Reinstall transformers, then apply again.")
+        raise PatcherError("linked-folder", message, REINSTALL)
     with explained(folder):
         paths = sorted(folder.iterdir())
     images = {path.name: read_image(path) for path in paths if path.name == STATE or path.suffix == ".orig"}

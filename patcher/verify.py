@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+import functools
+from collections.abc import Callable, Mapping, Sequence, Set
 from itertools import groupby
 
 from patcher import operations
-from patcher.catalogue import load_catalogue
+from patcher.catalogue import is_known_to_lack, load_catalogue
 from patcher.errors import PatcherError
 from patcher.evidence import Evidence, VerifyOptions, gather_evidence
 from patcher.model import ChangedFile, Check, Effect, FunctionPatch, NotFound, Patch, Result, State, Target
@@ -27,11 +28,14 @@ def verify_targets(
     *,
     named: bool,
     lock: LockTimeout,
+    show: Callable[[Sequence[Result]], None] = lambda _: None,
 ) -> tuple[Result, ...]:
     """Check the patches, and what they require: each that the user `named`, that is applied, or that would be.
 
     A result without an error passed every check that was asked for. The patches of a target share one self-test, and
     with it all checks but that of their own files. Nothing in the target changes.
+
+    After each check `show` gets the results so far; those of the last target have only the checks that have ended.
     """
     asked = {patch.name for patch in patches}
     found = operations.status(targets, _with_required(asked), lock=lock, macos=options.macos)
@@ -39,13 +43,26 @@ def verify_targets(
     for target, group in groupby(found, key=lambda one: one.target):
         of_target = tuple(group)
         tested = [result for result in of_target if _is_tested(result, asked if named else set())]
-        evidence = _gather(target, tested, options) if tested and isinstance(target, Target) else None
-        for result in of_target:
-            if evidence and result in tested:
-                results.append(_concluded(result, evidence))
-            else:
-                results.append(_untested(result, named=named and result.patch in asked))
+        rest = {one.patch: _untested(one, named=named and one.patch in asked) for one in of_target if one not in tested}
+        if tested and isinstance(target, Target):
+            show_checks = functools.partial(_show_checks, show, tuple(results), of_target, rest)
+            evidence = _gather(target, tested, options, show_checks)
+            results += [rest.get(result.patch) or _concluded(result, evidence) for result in of_target]
+        else:
+            results += rest.values()
     return tuple(results)
+
+
+def _show_checks(
+    show: Callable[[Sequence[Result]], None],
+    before: tuple[Result, ...],
+    of_target: tuple[Result, ...],
+    rest: Mapping[str | None, Result],
+    checks: tuple[Check, ...] = (),
+) -> None:
+    """Shows the results of the targets before this one, and of this one what has been checked."""
+    so_far = (rest.get(one.patch) or one._replace(checks=(_source_check(one), *checks)) for one in of_target)
+    show((*before, *so_far))
 
 
 def _with_required(names: Set[str]) -> tuple[Patch, ...]:
@@ -71,42 +88,54 @@ def _untested(result: Result, *, named: bool) -> Result:
         return result
     if result.state is State.ABSENT and named:
         hint = "`mps-patcher status` says what this release needs."
-        return result._replace(error=PatcherError("function-absent", result.note or "", hint))
-    return result._replace(note="There is nothing to verify.")
+        return result._replace(error=PatcherError("function-absent", f"{result.patch} is absent: {result.note}.", hint))
+    return result._replace(note="nothing to verify")
 
 
 def _concluded(result: Result, evidence: Evidence) -> Result:
     checks = (_source_check(result), *evidence.checks)
     error = evidence.error
-    failed = [check.name for check in checks if check.status == "failed"]
+    failures = [check for check in checks if check.status == "failed"]
+    failed = [check.name for check in failures]
     # Of a device that is not here nothing can be told, whatever the file says; without torch the file still tells
     if failed and (error is None or error.code not in ("no-device", "target-changed")):
         cause = f"{len(failed)} of {len(checks)} checks failed: {', '.join(failed)}."
-        error = PatcherError("verification-failed", cause, _hint(result))
+        error = PatcherError("verification-failed", cause, _hint(result, failures))
     return result._replace(checks=checks, device=evidence.device, error=error)
 
 
-def _hint(result: Result) -> str:
-    if result.state in _REPAIRED:
-        return f"`mps-patcher apply{'' if _is_affected(result) else f' {result.patch}'}` repairs it."
-    return "The details above say what was seen; `mps-patcher status` says what state the file is in."
+def _hint(result: Result, failures: Sequence[Check]) -> str:
+    if any("cannot be imported: " in check.detail for check in failures):
+        return "Make transformers importable first: the checks above say what it lacks or what is broken in it."
+    if result.state in _REPAIRED and not _is_unknown_release(result):
+        return f"Run `mps-patcher apply{'' if _is_affected(result) else f' {result.patch}'}`, then verify again."
+    return "The checks above say what was seen. `mps-patcher status` says what the files hold."
+
+
+def _is_unknown_release(result: Result) -> bool:
+    """Whether the function is missing where it should be, so that apply would refuse to add it."""
+    (patch,) = (patch for patch in load_catalogue() if patch.name == result.patch)
+    is_absent = result.state is State.ABSENT
+    return is_absent and isinstance(patch, FunctionPatch) and not is_known_to_lack(patch, str(result.target.version))
 
 
 def _source_check(result: Result) -> Check:
     """The files hold what the patch makes of the originals, and nothing else in them changed since."""
-    passed, detail = result.state is State.PATCHED, result.note or f"The patch is {result.state}."
+    passed = result.state is State.PATCHED
+    detail = result.note or f"{result.patch} is {result.state}"
     if passed:
         names = [file.path.name for file in result.files]
         subject = f"{names[0]} is" if len(names) == 1 else f"{len(names)} files are"
-        detail = f"{subject} as the patch makes {'it' if len(names) == 1 else 'them'}. {result.note or ''}"
+        detail = f"{subject} as the patch makes {'it' if len(names) == 1 else 'them'}"
     return Check(name="source", status="passed" if passed else "failed", detail=detail.rstrip(". "), seconds=0.0)
 
 
-def _gather(target: Target, tested: Sequence[Result], options: VerifyOptions) -> Evidence:
+def _gather(target: Target, tested: Sequence[Result], options: VerifyOptions, show: Callable[..., None]) -> Evidence:
     """The evidence, if all files are still those whose state was told: nobody is kept from changing them meanwhile."""
     files = {file.path: file for result in tested for file in result.files}
+    show()
     try:
-        evidence = gather_evidence(target, _tested_function(tested), tuple(files), options)
+        evidence = gather_evidence(target, _tested_function(tested), tuple(files), options, show)
         with as_owner_of(target.site_packages):
             changed = next((path for path, file in files.items() if _differs(file)), None)
     except PatcherError as error:

@@ -50,22 +50,27 @@ SAMPLE = ("4.44.2", "4.46.2", RELEASES[-1])
 HELPER, FUNCTION = "transformers/pytorch_utils.py", "isin_mps_friendly"
 CALLEE = ast.dump(ast.parse("torch.isin", mode="eval").body)
 WORKERS = os.cpu_count() or 1
+BODIES = {"A": "first", "B": "second", None: "none"}
+"""What the page calls the bodies of the function, which the results call A and B."""
 
 WORDS = """\
 # Compatibility
 
-Written by `make compatibility` from real runs, never by hand; `.ci/run` compares a sample of it with fresh runs. Each
-release was installed with pip beside torch 2.13.0. Small random Llama, T5 and Whisper models (greedy search, sampling,
-beam search; with and without mask and pad token) generated on an **emulated MPS device** under the rules of each torch
-and macOS, in which transformers was made to believe. No Apple GPU was used.
+What `generate()` does in each release of transformers from 4.38 to 5.24, without and with the patches.
 
-- body: what the release has of `isin_mps_friendly`: body A or B, which the patch replaces, or none: then it adds it.
-- direct calls: those of `torch.isin` that `direct_isin` redirects, and the branches for MPS that it removes. Where
-  there are none, `isin_mps_friendly` alone is the patch.
-- Under each pair of rules: what `generate()` did unpatched → patched. *right*: every run gave the CPU's tokens. *E1*
-  and so on: every run raised that error, or as many of them as stand behind it. *not accepted*: this transformers does
-  not run with that torch, not even on the CPU; torch 2.1 is 2.1.0, and so on.
-- After `revert`, every file of every release was again the wheel's, byte for byte.
+No Apple GPU was used. Each release was installed with pip beside torch 2.13.0, and small random Llama, T5 and Whisper
+models generated on an **emulated MPS device**, with the rules of the torch and macOS at the head of the column: greedy
+search, sampling and beam search, with and without mask and pad token. transformers saw that version of torch.
+
+`make compatibility` writes this page from such runs. CI compares a sample of it with new runs.
+
+- function: what the release has of `isin_mps_friendly`. *first*: the body of 4.45.0 - 4.46.1. *second*: that of
+  4.46.2 - 5.0. The patch replaces both. *none*: the patch adds the function.
+- direct calls: the calls of `torch.isin` that `direct_isin` replaces, and the branches for MPS that it disables.
+- The other columns: what `generate()` did, unpatched → patched. *right*: every run gave the CPU's tokens. *E1* and so
+  on: every run, or as many as are given, raised that error, listed below the table. *not accepted*: this transformers
+  does not run with that torch, not even on the CPU. torch 2.1 means 2.1.0, and so on.
+- After `revert`, every file of every release had the bytes of the wheel again.
 """
 
 Row = dict[str, Any]
@@ -161,14 +166,18 @@ def render(rows: dict[str, Row]) -> str:
     errors: list[str] = []
     lines = [line(release, rows[release], errors) for release in RELEASES if release in rows]
     heads = [f"torch {torch}, macOS {macos}" for torch, macos in (rules.split(",") for rules in RULES)]
-    table = [f"| transformers | body | direct calls | {' | '.join(heads)} |", f"|{'---|' * (3 + len(heads))}", *lines]
+    table = [
+        f"| transformers | function | direct calls | {' | '.join(heads)} |",
+        f"|{'---|' * (3 + len(heads))}",
+        *lines,
+    ]
     legend = [f"- E{number}: `` {error} ``" for number, error in enumerate(errors, 1)]
-    return "\n".join([WORDS, *table, "", "The errors, whole:", "", *legend, ""])
+    return "\n".join([WORDS, *table, "", "The errors in full:", "", *legend, ""])
 
 
 def line(release: str, row: Row, errors: list[str]) -> str:
     """One row of the table. `errors` grows by what is new."""
-    body = row["has"]["isin_mps_friendly"]["body"] or "none"
+    body = BODIES[row["has"]["isin_mps_friendly"]["body"]]
     calls = row["has"]["direct_isin"]
     told = "none"
     if calls:

@@ -47,7 +47,7 @@ AFTER = (
     Step("Prove it for torch 2.6 on macOS 13", "verify --torch 2.6 --macos 13", 0, ("emulated",)),
     Step("Patch again: nothing to do", "apply", 0, ("patched",)),
 )
-REVERT = Step("Take it back", "revert", 0, ("unpatched",))
+REVERT = Step("Take it back", "revert", 0, ("reverted",))
 
 
 def main() -> None:

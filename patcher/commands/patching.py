@@ -9,19 +9,25 @@ from typing import Any, NoReturn
 
 import click
 
+from patcher import progress
 from patcher.boundary import echo, notify
 from patcher.command_options import backup_option, check_verify_options, macos_option, verify_options, write_options
 from patcher.document import as_json
-from patcher.model import Effect, Result, State
+from patcher.errors import one_line
+from patcher.help_text import HelpfulCommand
+from patcher.model import Effect, NotFound, Result, State, Target
 from patcher.options import Request, target_options
-from patcher.output import TextStyle, as_text, diffs, failures
+from patcher.output import as_text, diffs, failures
 from patcher.storage.lock import LockTimeout
+from patcher.suggest import Invocation, completed
+from patcher.targets.find import TargetOptions
+from patcher.terminal import TextStyle, stream_width
 
 SEVERITY = (1, 3, 4, 0)
 """Exit codes, worst first: a failure outweighs a question left open, and that one a known need to patch."""
 
 
-@click.command("status")
+@click.command("status", cls=HelpfulCommand)
 @click.option(
     "--check", is_flag=True, help="Exit 4 if a target is not patched, and generate() or an import fails there."
 )
@@ -32,10 +38,10 @@ def status_command(request: Request, check: bool, macos: str | None) -> None:
     from patcher import operations  # `run` does without
 
     results = operations.status(request.targets(), request.patches, lock=lock_timeout(request), macos=macos)
-    report_results(request, results, check=check)
+    report_results(request, results, check=check, macos=macos)
 
 
-@click.command("apply")
+@click.command("apply", cls=HelpfulCommand)
 @write_options
 @backup_option
 @macos_option
@@ -45,11 +51,13 @@ def apply_command(request: Request, **settings: Any) -> None:
     from patcher import operations
 
     settings |= {"named": request.named, "lock": lock_timeout(request)}
-    results = operations.apply(request.targets(), request.patches, **settings)
-    report_results(request, results)
+    targets = request.targets()
+    warn_of_shared(request, targets)
+    results = operations.apply(targets, request.patches, **settings)
+    report_results(request, results, macos=settings["macos"], dry_run=settings["dry_run"])
 
 
-@click.command("verify")
+@click.command("verify", cls=HelpfulCommand)
 @verify_options
 @target_options
 def verify_command(
@@ -63,14 +71,14 @@ def verify_command(
     from patcher.verify import VerifyOptions, verify_targets  # only this command needs it
 
     options = VerifyOptions(device=device or "auto", torch=torch, macos=macos, static=static, timeout=timeout)
-    if not (static or request.output.json) and sys.stderr and sys.stderr.isatty():
-        notify("Running the self-test in the target's interpreter; this takes some seconds.", request.output)
-    lock = lock_timeout(request)
-    results = verify_targets(request.targets(), request.patches, options, named=request.named, lock=lock)
-    report_results(request, results)
+    growing, lock = GrowingText(request, invocation_of(request)), lock_timeout(request)
+    results = verify_targets(
+        request.targets(), request.patches, options, named=request.named, lock=lock, show=growing.show_so_far
+    )
+    report_results(request, results, growing=growing)
 
 
-@click.command("revert")
+@click.command("revert", cls=HelpfulCommand)
 @write_options
 @target_options
 def revert_command(request: Request, **settings: Any) -> None:
@@ -78,7 +86,15 @@ def revert_command(request: Request, **settings: Any) -> None:
     from patcher import operations
 
     results = operations.revert(request.targets(), request.patches, lock=lock_timeout(request), **settings)
-    report_results(request, results)
+    report_results(request, results, dry_run=settings["dry_run"])
+
+
+def warn_of_shared(request: Request, targets: Sequence[Target | NotFound]) -> None:
+    """Says which targets other environments may use too, before they are patched; JSON has it in the results."""
+    for target in targets:
+        if isinstance(target, Target) and target.shared and not request.output.json:
+            text = f"note: Other environments may use {target.site_packages} too: {target.shared}."
+            notify(one_line(text), request.output)
 
 
 def lock_timeout(request: Request) -> LockTimeout:
@@ -86,27 +102,69 @@ def lock_timeout(request: Request) -> LockTimeout:
     return LockTimeout(seconds=request.lock_timeout, notify=functools.partial(notify, output=request.output))
 
 
-def report_results(request: Request, results: Sequence[Result], *, check: bool = False) -> NoReturn:
+class GrowingText:
+    """The text of the results: what is known of it is printed as it comes, and the rest at the end."""
+
+    def __init__(self, request: Request, invocation: Invocation) -> None:
+        self._request, self._invocation, self._printed = request, invocation, ""
+        self._width = stream_width(sys.stdout)
+
+    def show_so_far(self, results: Sequence[Result]) -> None:
+        """Prints what is new in the results, of which those of the last target have only the checks that have ended."""
+        if not (self._request.output.json or self._request.output.quiet):
+            self.show(results_to_show(self._request, results), is_unfinished=True)
+
+    def show(self, results: Sequence[Result], *, is_unfinished: bool = False) -> None:
+        """Prints what is new in them; all, where it does not begin as what was printed."""
+        output = self._request.output
+        style = TextStyle(output.verbose, self._width, is_unfinished)
+        text = f"{as_text(self._invocation, results, style)}\n"
+        echo(text.removeprefix(self._printed).removesuffix("\n"), output)
+        self._printed = text
+
+
+def invocation_of(request: Request, *, macos: str | None = None, dry_run: bool = False) -> Invocation:
+    """What was asked, for the commands that are suggested."""
+    names = tuple(patch.name for patch in request.patches) if request.named else ()
+    return Invocation(str(request.output.command), names, place_words(request.options), macos, dry_run)
+
+
+def results_to_show(request: Request, results: Sequence[Result]) -> Sequence[Result]:
+    """All of them, or those that matter."""
+    return results if request.output.command == "status" or request.named else relevant(results)
+
+
+def report_results(
+    request: Request,
+    results: Sequence[Result],
+    *,
+    check: bool = False,
+    macos: str | None = None,
+    dry_run: bool = False,
+    growing: GrowingText | None = None,
+) -> NoReturn:
     """Tells of the results, and ends the command with its exit code."""
+    progress.clear()
     output, command = request.output, str(request.output.command)
-    if command != "status" and not request.named:
-        results = relevant(results)
+    results = results_to_show(request, results)
     code = min((exit_code(result, check=check) for result in results), key=SEVERITY.index, default=0)
+    invocation = invocation_of(request, macos=macos, dry_run=dry_run)
+    results = [completed(result, invocation) for result in results]
     if output.json:
         echo(as_json(command, results, ok=code == 0), output)
     else:
-        width = terminal_width() if sys.stdout and sys.stdout.isatty() else None
-        style = TextStyle(verbose=output.verbose, explicit=request.explicit, width=width)
-        echo(diffs(results) if output.quiet else as_text(command, results, style), output)
-        echo(failures(results), output, err=True)
+        if output.quiet:
+            echo(diffs(results), output)
+        else:
+            (growing or GrowingText(request, invocation)).show(results)
+        echo(failures(results, stream_width(sys.stderr)), output, err=True)
     raise click.exceptions.Exit(code)
 
 
-def terminal_width() -> int:
-    """The columns to wrap sentences at."""
-    import shutil  # only a terminal needs it
-
-    return min(shutil.get_terminal_size().columns, 110)
+def place_words(options: TargetOptions) -> tuple[str, ...]:
+    """The target options as words of a command line."""
+    places = zip(("--python", "--site-packages", "--under"), options, strict=True)
+    return tuple(word for option, paths in places for path in paths for word in (option, str(path)))
 
 
 def relevant(results: Sequence[Result]) -> tuple[Result, ...]:
@@ -114,7 +172,8 @@ def relevant(results: Sequence[Result]) -> tuple[Result, ...]:
 
     def is_idle(result: Result) -> bool:
         matters = result.impact is not None and result.impact.effect is not Effect.NONE
-        return result.state is State.ABSENT and not (matters or result.changed or result.error)
+        changes = result.changed or any(file.before != file.after for file in result.files)
+        return result.state is State.ABSENT and not (matters or changes or result.error)
 
     busy = {result.target for result in results if not is_idle(result)}
     return tuple(result for result in results if not is_idle(result) or result.target not in busy)

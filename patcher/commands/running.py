@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import click
 
+from patcher import progress
 from patcher.boundary import echo, notify
 from patcher.catalogue import load_catalogue
 from patcher.command_options import ProgramCommand, check_run_options, program_words, run_options
@@ -17,6 +18,7 @@ from patcher.commands.patching import lock_timeout
 from patcher.errors import PatcherError
 from patcher.evaluation.options import EvaluateOptions
 from patcher.evaluation_options import evaluate_options, find_target
+from patcher.help_text import HelpfulCommand
 from patcher.options import NonEmptyPath, OutputOptions, Request, common_options, target_options
 from patcher.storage.lock import LockTimeout
 from patcher.template import KINDS, render, write_new
@@ -26,14 +28,15 @@ from patcher.template import KINDS, render, write_new
 @run_options
 @target_options
 def run_command(request: Request, emulate: bool, torch: str | None, macos: str | None, unpatched: bool) -> NoReturn:
-    """Run a program in the target's interpreter with the patches in memory.
+    """Run a program with the patches in memory.
 
-    Not one byte of the installation changes. Instead of `-- SCRIPT` it may be -m MODULE or -c CODE, as with Python.
+    It runs in the target's interpreter. Not one byte of the installation changes. Instead of `-- SCRIPT` it may be
+    -m MODULE or -c CODE, as with Python.
     """
     from patcher.run import Emulation, emulation_notice, prepare  # only this command needs it
 
-    words, target = program_words(), request.target()
     check_run_options(emulate=emulate, torch=torch)
+    words, target = program_words(), request.target()
     emulation = Emulation(torch=torch, macos=macos) if emulate else None
     environ = prepare(
         target, request.patches, named=request.named, lock=lock_timeout(request), macos=macos, unpatched=unpatched,
@@ -46,6 +49,7 @@ def run_command(request: Request, emulate: bool, torch: str | None, macos: str |
 
 def replace_process(command: list[str], environ: dict[str, str]) -> NoReturn:
     """Ends this process as that command, which has its streams, its signals and its exit code."""
+    progress.clear()
     for stream in (sys.stdout, sys.stderr):
         if stream:
             stream.flush()
@@ -56,7 +60,7 @@ def replace_process(command: list[str], environ: dict[str, str]) -> NoReturn:
         raise PatcherError("python-broken", message, "Name a working Python with --python.") from error
 
 
-@click.command("template")
+@click.command("template", cls=HelpfulCommand)
 @click.argument("kind", type=click.Choice(KINDS), default=KINDS[0], required=False)
 @click.option("--output", type=NonEmptyPath(path_type=Path), metavar="FILE", help="Write this new file, instead.")
 @common_options
@@ -66,9 +70,7 @@ def template_command(output_options: OutputOptions, kind: str, output: Path | No
 
     It depends on nothing of mps-patcher, and runs on Apple GPUs, on CUDA and on the CPU.
 
-    \b
-    script   loads a model and generates
-    runtime  mps_runtime_patch.py, for scripts that exist: they import it
+    `script` loads a model and generates. `runtime` is for scripts that exist: mps_runtime_patch.py, which they import.
     """
     text = render(kind, load_catalogue())
     if output is not None:
@@ -77,13 +79,13 @@ def template_command(output_options: OutputOptions, kind: str, output: Path | No
     echo(text.removesuffix("\n"), output_options)
 
 
-@click.command("evaluate")
+@click.command("evaluate", cls=HelpfulCommand)
 @evaluate_options
 @click.pass_obj
 def evaluate_command(
     output: OutputOptions, evaluation: EvaluateOptions, python: Path | None, lock_timeout: int
 ) -> None:
-    """Run a model on each device, and say whether its answers agree and how fast they are.
+    """Compare the answers and the speed of a model on the CPU and on GPUs.
 
     It runs in the target's own interpreter, patched in memory if the installation is not.
     """

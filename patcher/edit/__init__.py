@@ -38,7 +38,7 @@ def identify(source: bytes, path: PurePosixPath, patch: Patch) -> Finding:
             case CallsPatch() if _may_call(source, path, patch):
                 return identify_calls(source, path, patch)
     except PatcherError as error:
-        return Finding(state=State.MODIFIED, detail=error.message.removesuffix("."))
+        return Finding(state=State.MODIFIED, detail=error.message.removesuffix("."), is_replaceable=False)
     return Finding(state=State.ABSENT, detail=f"{path} is not what {patch.name} is about")
 
 

@@ -78,7 +78,7 @@ def redirect_calls(source: bytes, path: PurePosixPath, patch: CallsPatch, *, for
     """
     found = find_calls(source, path, patch)
     if found.others and not force:
-        hint = f"Look at the file; --force leaves that as it is, and redirects the other calls of {patch.callee}."
+        hint = "Look at that line; `mps-patcher apply --force` leaves it as it is and redirects the other calls."
         raise PatcherError("unknown-call", f"{path}, {found.others[0]}.", hint)
     if not found.anchor or not (found.calls or found.branches):
         return source
@@ -166,9 +166,9 @@ class _Module:
         if any(folder in self.path.parents for folder in self.patch.imported_by_module):
             return f"{self.patch.file.name} imports the module, which cannot import {function} in turn"
         if not anchor:
-            return f"the module does not say `import {self.package}` plainly, or binds {self.package} to something else"
+            return f"the module has no plain `import {self.package}`, or uses {self.package} for something else"
         ours = {one for node in self.marked for one in node.names}
-        return None if ours.issuperset(self.bound(function)) else f"the module binds {function} itself"
+        return None if ours.issuperset(self.bound(function)) else f"the module has its own {function}"
 
     def known_branches(self) -> list[ast.If]:
         known = {one.digest for one in self.patch.device_branches}

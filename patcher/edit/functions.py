@@ -48,17 +48,18 @@ def identify_function(source: bytes, patch: FunctionPatch) -> Finding:
     if function is None:
         return Finding(state=State.ABSENT, detail=f"{patch.file} defines no {patch.function}")
     if isinstance(function, str):
-        return _modified(function)
+        return _modified(function)._replace(is_replaceable=False)
     try:
         digest = code_digest(function)
     except (RecursionError, ValueError):
         return _modified(f"{patch.function} in {patch.file} is too deep, or holds a number too long, to be compared")
     for state, bodies in ((State.OUTDATED, patch.previous_bodies), (State.UNPATCHED, patch.known_bodies)):
         if name := next((known.name for known in bodies if known.digest == digest), None):
-            return Finding(state=state, body=name, detail=f"{patch.function} in {patch.file} has {name}")
+            return Finding(state=state, body=name, detail=f"{patch.function} in {patch.file} is {name}")
     if digest == code_digest(_replacement(patch)):
-        return Finding(state=State.PATCHED, detail=f"{patch.function} in {patch.file} has the body of this patch")
-    return _modified(f"{patch.function} in {patch.file} has a body that is not known (digest {digest[:12]})")
+        return Finding(state=State.PATCHED, detail=f"{patch.function} in {patch.file} is the fixed function")
+    where = f"{patch.function} in {patch.file}"
+    return _modified(f"{where} is not the function of any known release (digest {digest[:12]})")
 
 
 def replace_body(source: bytes, patch: FunctionPatch, *, force: bool) -> bytes:
@@ -79,7 +80,8 @@ def replace_body(source: bytes, patch: FunctionPatch, *, force: bool) -> bytes:
     if not isinstance(function, ast.FunctionDef):
         raise _unknown_body(finding, "Not even --force can replace it.")
     if finding.state is State.MODIFIED and not force:
-        raise _unknown_body(finding, "Look at the file; --force replaces the body all the same.")
+        look = "Look at it with `mps-patcher apply --force --dry-run --diff`"
+        raise _unknown_body(finding, f"{look}; `mps-patcher apply --force` replaces it.")
     try:
         result = _with_replaced_body(source, tree, function, patch)
     except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
@@ -115,14 +117,14 @@ def _replaceable(tree: ast.Module, patch: FunctionPatch) -> ast.FunctionDef | st
     if not found:
         return None
     if len(found) != 1:
-        return f"{patch.file} binds {patch.function} {len(found)} times"
+        return f"{patch.file} defines {patch.function} {len(found)} times"
     (function,) = found
     if not _is_plain_function(function, tree):
         return f"{patch.function} is not a plain function at the top level of {patch.file}"
     if any(one.lineno > function.lineno for one in walk(tree) if isinstance(one, ast.alias) and one.name == "*"):
-        return f"{patch.file} imports * after {patch.function}, which may bind it again"
+        return f"{patch.file} imports * after {patch.function}, which may replace it"
     if not _has_parameters(function, _replacement(patch)):
-        return f"{patch.function} in {patch.file} has other parameters than the function that is known"
+        return f"{patch.function} in {patch.file} takes other parameters than in any known release"
     return function
 
 

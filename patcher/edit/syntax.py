@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from patcher.errors import PatcherError
+from patcher.errors import REINSTALL, PatcherError
 from patcher.model import State
 
 BANNER = "# mps-patcher "
@@ -41,6 +41,8 @@ class Finding(NamedTuple):
     """How many calls there are to redirect."""
     branches: int = 0
     """How many known branches there are to disable."""
+    is_replaceable: bool = True
+    """Of a MODIFIED one: whether `force` can patch it all the same."""
 
 
 @lru_cache(maxsize=32)
@@ -57,7 +59,7 @@ def parse_module(source: bytes, path: PurePosixPath) -> ast.Module:
             return ast.parse(source, filename=path.name)
     except (SyntaxError, ValueError, RecursionError, MemoryError, SystemError) as error:
         cause = f"{path} cannot be parsed as Python: {str(error) or type(error).__name__}."
-        hint = "Reinstall transformers, or run mps-patcher with the Python version that the file is written for."
+        hint = f"Run mps-patcher with the Python version that the file is written for. {REINSTALL}"
         raise PatcherError("unparsable-source", cause, hint) from error
 
 
@@ -71,7 +73,7 @@ def _require_utf8(source: bytes, path: PurePosixPath) -> None:
         source.decode("utf-8")
     except (SyntaxError, ValueError) as error:
         cause = f"{path} is not UTF-8 with line ends of LF or CRLF: {error}."
-        hint = "No release of transformers is written so: reinstall transformers."
+        hint = f"No release of transformers is written so. {REINSTALL}"
         raise PatcherError("unsupported-encoding", cause, hint) from error
 
 

@@ -1,4 +1,7 @@
-"""How far an evaluation is: a bar on a terminal where rich is installed, else a line now and then."""
+"""How far an evaluation is: a bar on a terminal where rich is installed, else a line now and then.
+
+On a terminal without rich the line that every command has moves between these.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,9 @@ import importlib.util
 import time
 from collections.abc import Callable
 from typing import Any
+
+from patcher import progress
+from patcher.progress import duration
 
 INTERVAL = 30.0
 """Seconds between two lines."""
@@ -41,6 +47,7 @@ class LineProgress(Progress):
     def stage(self, text: str) -> None:
         """Shown at once."""
         self._show(f"{text[:1].upper()}{text[1:]}.")
+        progress.show(text)
 
     def note(self, text: str) -> None:
         """Shown at once."""
@@ -54,6 +61,7 @@ class LineProgress(Progress):
 
     def update(self, done: int) -> None:
         """A line at the end, and before that at most one every INTERVAL seconds."""
+        progress.show("scenarios", f"{done:,} of {self._total:,}")
         now = self._clock()
         if now - self._last < INTERVAL and done < self._total:
             return
@@ -62,11 +70,16 @@ class LineProgress(Progress):
         left = f", {duration((self._total - done) / rate)} left" if done < self._total and rate else ""
         self._show(f"{done:,} of {self._total:,} scenarios, {rate:.3g} a second{left}.")
 
+    def stop(self) -> None:
+        """The line that moves goes."""
+        progress.clear()
+
 
 class BarProgress(Progress):
     """A bar with rate and time left, drawn by rich on standard error."""
 
     def __init__(self) -> None:
+        progress.clear()
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as RichProgress
@@ -110,12 +123,3 @@ def choose_progress(show: Callable[[str], None], *, quiet: bool, terminal: bool)
     if terminal and importlib.util.find_spec("rich"):
         return BarProgress()
     return LineProgress(show)
-
-
-def duration(seconds: float) -> str:
-    """41 as '41 s', 3700 as '1 h 2 min'."""
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 1:
-        return f"{rest} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min"

@@ -1,11 +1,13 @@
 """Run the checks that a request names, and write what was found into a report, so that output can say what it likes.
 
-Called as `python .../selftest/__main__.py REQUEST REPORT`. The report is written anew after every check: one that was
-cut short still holds what had been found.
+Called as `python .../selftest/__main__.py REQUEST REPORT`. The report is written anew after every check, and within
+one with how far it is: a report that was cut short still holds what had been found.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import gc
 import importlib.util
 import json
@@ -14,6 +16,8 @@ import sys
 import time
 from typing import Any, Callable, Dict, Iterator, Tuple
 
+PROGRESS_INTERVAL = 0.1
+"""Seconds between two words on how far a check is."""
 HERE = os.path.dirname(os.path.abspath(__file__))
 OWN_PACKAGE = "mps_patcher_selftest"
 
@@ -26,26 +30,48 @@ def main(request_path: str, report_path: str) -> None:
         request = json.load(file)
     request["contract"] = os.path.join(os.path.dirname(request_path), request["contract"])
     planned = ["bytecode"] if request["static"] else ["bytecode", "contract", "generate", "callers"]
-    report: Dict[str, Any] = {"planned": planned, "device": None, "checks": [], "unavailable": None}
+    report: Dict[str, Any] = {"planned": planned, "device": None, "checks": [], "unavailable": None, "running": None}
     _write_report(report_path, report)
-    for name, step in _steps(request, report):
+    for name, step in _steps(request, report, _teller(report_path, report)):
         report["checks"].append(_run(name, step))
+        report["running"] = None
         _write_report(report_path, report)
     _write_report(report_path, report)
 
 
-def _steps(request: Dict[str, Any], report: Dict[str, Any]) -> Iterator[Tuple[str, Callable[[], str]]]:
+def _teller(path: str, report: Dict[str, Any]) -> Callable[..., None]:
+    """What tells of a stage, and how many of how many things are done in it: ("generate", 14, 24)."""
+    written = 0.0
+
+    def tell(stage: str, done: int = 0, total: int = 0) -> None:
+        nonlocal written
+        now = time.monotonic()
+        if done and now - written < PROGRESS_INTERVAL:
+            return
+        written, report["running"] = now, [stage, done, total]
+        with contextlib.suppress(OSError):  # no check fails for that
+            _write_report(path, report)
+
+    return tell
+
+
+def _steps(
+    request: Dict[str, Any], report: Dict[str, Any], tell: Callable[..., None]
+) -> Iterator[Tuple[str, Callable[[], str]]]:
     """The checks, each as its turn comes: torch is imported when what needs no torch is done."""
     checks = _submodule("checks")
     yield "bytecode", lambda: checks.bytecode(request)
-    device = None if request["static"] else _device(request, report)
+    device = None if request["static"] else _device(request, report, tell)
     if device is not None:
-        yield "contract", lambda: checks.contract(request, device)
-        yield "generate", lambda: checks.generate(device)
+        yield "contract", lambda: checks.contract(request, device, functools.partial(tell, "contract"))
+        yield "generate", lambda: checks.generate(device, functools.partial(tell, "generate"))
         yield "callers", lambda: checks.callers(request)
 
 
-def _device(request: Dict[str, Any], report: Dict[str, Any]) -> Any:
+def _device(request: Dict[str, Any], report: Dict[str, Any], tell: Callable[..., None]) -> Any:
+    if importlib.util.find_spec("torch") is None:
+        return _without_device(report, "no-torch", "%s finds no torch" % sys.executable)
+    tell("importing torch")
     module = _submodule("device")
     try:
         device = module.choose(request["device"], request["torch"], request["macos"])
@@ -53,6 +79,7 @@ def _device(request: Dict[str, Any], report: Dict[str, Any]) -> Any:
         return _without_device(report, "no-device", str(error))
     except module.mps_rules.NoRules as error:
         return _without_device(report, "no-rules", str(error))
+    tell("importing transformers")
     if request["torch"] and device.rules:
         refusal = module.pretend(request["torch"])
         if refusal:

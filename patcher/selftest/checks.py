@@ -12,6 +12,8 @@ import warnings
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 SelftestRequest = Dict[str, Any]
+Tell = Callable[[int, int], None]
+"""What is told how many of how many things are done."""
 
 LARGE = 2**16
 """Elements from which on an operand is tried in one autograd mode only, for the sake of time."""
@@ -57,32 +59,43 @@ def _module(file: str, site_packages: str) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def contract(request: SelftestRequest, device: Any) -> str:
+def _untold(_done: int, _total: int) -> None:
+    """Tells nobody how far it is."""
+
+
+def contract(request: SelftestRequest, device: Any, tell: Tell = _untold) -> str:
     """The installed function gives, on the device, what `torch.isin` gives on the CPU."""
     function = _installed(request)
     module = _load("mps_patcher_contract", request["contract"])
     with device.active(), warnings.catch_warnings():
         warnings.simplefilter("error")
         cases = [case for case in module.cases() if _representable(case, device)]
-        faults = [(case.name, _fault(_run_case, function, module, case, device)) for case in cases]
+        faults: List[Tuple[str, Optional[str]]] = []
+        for case in cases:
+            tell(len(faults), len(cases))
+            faults.append((case.name, _fault(_run_case, function, module, case, device)))
     _all_right(faults, "cases")
     return "%d cases equal torch.isin on the CPU" % len(cases)
 
 
-def generate(device: Any) -> str:
+def generate(device: Any, tell: Tell = _untold) -> str:
     """Small models generate the same tokens on the device as on the CPU."""
     from . import generation
 
     faults: List[Tuple[str, Optional[str]]] = []
-    for model_name, build in generation.models().items():
+    models = generation.models()
+    total = len(models) * len(generation.runs())
+    tell(0, total)
+    for model_name, build in models.items():
         on_cpu = build()
         expected = [generation.tokens(on_cpu, run, "cpu") for run in generation.runs()]
         with device.active():
             on_device = build().to("mps")
             for run, tokens in zip(generation.runs(), expected):
+                tell(len(faults), total)
                 faults.append((model_name + ", " + run.name, _fault(_same_tokens, on_device, run, tokens)))
     _all_right(faults, "runs")
-    return "%d runs of %s gave the CPU's tokens" % (len(faults), " and ".join(generation.models()))
+    return "%d runs of %s gave the CPU's tokens" % (len(faults), " and ".join(models))
 
 
 def callers(request: SelftestRequest) -> str:
@@ -99,7 +112,10 @@ def callers(request: SelftestRequest) -> str:
     wrong += [key for key in generation if key not in held and _has_in_source(loaded[key], name)]
     if wrong:
         raise Failed("another function, or none, in %s" % ", ".join(wrong))
-    return "%d of %d loaded modules have the function, each the installed one" % (len(held), len(loaded))
+    return "%d loaded module%s the function, each the installed one" % (
+        len(held),
+        " has" if len(held) == 1 else "s have",
+    )
 
 
 def _has_in_source(module: Any, name: str) -> bool:
@@ -148,7 +164,10 @@ def _same_tokens(model: Any, run: Any, expected: List[List[int]]) -> None:
 
 def _installed(request: SelftestRequest) -> Any:
     name = _module(request["file"], request["site_packages"])
-    module = importlib.import_module(name)
+    try:
+        module = importlib.import_module(name)
+    except Exception as error:
+        raise Failed("%s cannot be imported: %s" % (name, describe(error))) from error
     if not hasattr(module, request["function"]):
         raise Failed("%s has no %s" % (name, request["function"]))
     return getattr(module, request["function"])

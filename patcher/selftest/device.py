@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import importlib.metadata
 import platform
+import sys
 from typing import Any, Iterator, NamedTuple, Optional
 
 import torch
@@ -65,14 +66,33 @@ def choose(kind: str, torch_version: Optional[str], macos: Optional[str]) -> Dev
 
 
 def pretend(version: str) -> Optional[str]:
-    """Make transformers believe in torch of this version, such as '2.1'. Why it cannot, in words; None if it can."""
-    installed = torch.__version__
+    """Make transformers believe in torch of this version, such as '2.1'. Why it cannot, in words; None if it can.
+
+    A transformers that cannot be imported at all is no refusal: the checks fail with what it says of itself.
+    """
+    metadata: Any = importlib.metadata
+    installed, real_version = torch.__version__, metadata.version
     pretend_version(version)
     try:
         utils = importlib.import_module("transformers.utils")
-    except Exception as error:  # it reached for what only a newer torch has
+    except Exception as error:
+        torch.__version__, metadata.version = installed, real_version
+        if not _can_import_transformers():
+            return None
+        # it reached for what only a newer torch has
         return "With torch %s transformers cannot be told that it is %s (%s)" % (installed, version, error)
     return None if utils.is_torch_available() else "This transformers does not run with torch %s" % version
+
+
+def _can_import_transformers() -> bool:
+    """Whether it can be imported afresh, after an attempt that left a part of it."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "transformers"]:
+        del sys.modules[name]
+    try:
+        importlib.import_module("transformers.utils")
+    except Exception:
+        return False
+    return True
 
 
 def pretend_version(version: str) -> None:

@@ -48,6 +48,8 @@ OLDEST_MACOS: Dict[Version, Version] = {
     (2, 9): (14, 0),
 }
 
+KNOWN_MACOS = (12, 13, 14, 15, 26)  # the releases since MPS; none was numbered 16 to 25
+
 FLOAT64 = (
     # [B] all releases
     "Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64. "

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from patcher.errors import PatcherError
+from patcher.errors import REINSTALL, PatcherError
 
 SUFFIX = ".mps-patcher"
 """How our temporary names end: `.NAME.mps-patcher` stands beside NAME. One fixed name is enough under the lock."""
@@ -158,8 +158,7 @@ def make_folder(path: Path) -> None:
         if not os.path.lexists(path):
             path.mkdir(0o700)
         if path.is_symlink():
-            hint = "Remove it; reinstall transformers if that is not enough."
-            raise PatcherError("linked-folder", f"{path} is a link.", hint)
+            raise PatcherError("linked-folder", f"{path} is a link, and not as this tool made it.", REINSTALL)
         if not os.listdir(path):  # noqa: PTH208 - new, or left by a run that was cut off right after that
             _copy_metadata(path.parent, path)
             sync_folder(path.parent)
@@ -229,7 +228,7 @@ def explained(path: Path) -> Iterator[None]:
 
 
 def _not_a_file(path: Path) -> PatcherError:
-    return PatcherError("not-a-file", f"{path} is no ordinary file.", "Reinstall transformers.")
+    return PatcherError("not-a-file", f"{path} is no ordinary file.", REINSTALL)
 
 
 def _copy_metadata(source: Path, destination: Path) -> None:

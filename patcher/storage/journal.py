@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from patcher import __version__
-from patcher.errors import PatcherError
+from patcher.errors import REINSTALL, PatcherError
 
 FOLDER = "mps-patcher"
 STATE = "state.json"
@@ -78,8 +78,7 @@ def decode_journal(data: bytes, at: Path, package: str) -> Journal:
 
 def state_damaged(message: str) -> PatcherError:
     """The refusal to work with a journal that cannot be relied on."""
-    hint = "Reinstall transformers of the same version (pip install --force-reinstall --no-deps), then apply again."
-    return PatcherError("state-damaged", message, hint)
+    return PatcherError("state-damaged", message, REINSTALL)
 
 
 def state_newer(at: Path) -> PatcherError:

@@ -11,10 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping
 
 def record_row(path: str, data: bytes) -> str:
     """The row of a file with this content, without a line end: its path, `sha256=` and its size."""
-    named = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
     written = io.StringIO()
     end = "\r\n"  # csv quotes what holds a character of the line end, and a path must stay in one row
-    csv.writer(written, lineterminator=end).writerow((path, f"sha256={named}", len(data)))
+    csv.writer(written, lineterminator=end).writerow((path, f"sha256={_digest(data)}", len(data)))
     return written.getvalue().removesuffix(end)
 
 
@@ -26,6 +25,16 @@ def find_rows(record: bytes, paths: frozenset[str]) -> dict[str, str]:
         if path in paths:
             found.setdefault(path, row.rstrip("\r\n"))
     return found
+
+
+def is_recorded(row: str, data: bytes) -> bool | None:
+    """Whether a row is of a file with this content; None where it has no SHA-256 to tell by."""
+    try:
+        fields = next(csv.reader(io.StringIO(row, newline="")), [])
+    except csv.Error:
+        return None
+    kind, _, value = (fields[1] if len(fields) > 1 else "").partition("=")
+    return value.rstrip("=") == _digest(data) if kind == "sha256" else None
 
 
 def update_record(record: bytes, rows: Mapping[str, str], folder: str, added: Iterable[str]) -> bytes:
@@ -48,6 +57,10 @@ def update_record(record: bytes, rows: Mapping[str, str], folder: str, added: It
         kept[number] = rows[path] + kept[number][len(kept[number].rstrip("\r\n")) :]
     kept[first:first] = [row + end for row in added]
     return "".join(kept).encode("utf-8", "surrogateescape")
+
+
+def _digest(data: bytes) -> str:
+    return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
 
 
 def _rows(record: bytes) -> list[str]:

@@ -12,9 +12,21 @@ import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from patcher.errors import CannotTell, PatcherError
+from patcher.errors import REINSTALL, CannotTell, PatcherError
+from patcher.targets.owners import (
+    PACKAGE,
+    foreign_owner,
+    metadata_version,
+    owner_among,
+    owns_files,
+    project_of,
+    same_version,
+    stated_version,
+    text_in,
+    version_of,
+    version_of_name,
+)
 
-PACKAGE = "transformers"
 FROZEN_LIBRARY = "base_library.zip"
 """What PyInstaller puts beside the packages of an application, whichever folder these are in."""
 
@@ -57,7 +69,7 @@ def installed_version(project: str, path: Sequence[Path]) -> str | None:
     for folder in path:
         names = names_in(folder)
         infos = [*dist_infos(names, project), *_named_for(project, "egg-info", names)]  # the latter as conda has them
-        found = (_version(folder / info / file) for info in infos for file in ("METADATA", "PKG-INFO"))
+        found = (metadata_version(folder / info / file) for info in infos for file in ("METADATA", "PKG-INFO"))
         if version := next(filter(None, found), None):
             return version
     return None
@@ -65,7 +77,7 @@ def installed_version(project: str, path: Sequence[Path]) -> str | None:
 
 def installer_of(dist_info: Path) -> str | None:
     """The first word of INSTALLER, such as `pip`; no more, for as root it may be a link to what nobody should see."""
-    found = re.match(r"\s*([\w.-]+)", _text_in(dist_info / "INSTALLER"))
+    found = re.match(r"\s*([\w.-]+)", text_in(dist_info / "INSTALLER"))
     return found[1] if found else None
 
 
@@ -83,10 +95,15 @@ def holds_install(folder: Path, names: Iterable[str]) -> bool:
     return site and "__init__.py" in names_in(folder / PACKAGE)
 
 
+def holds_metadata(folder: Path) -> bool:
+    """Whether a folder holds a `.dist-info` of transformers."""
+    return bool(dist_infos(names_in(folder)))
+
+
 def named_version(folder: Path) -> str | None:
     """The version that the name of the only `.dist-info` in `folder` gives; None without exactly one."""
     found = dist_infos(names_in(folder))
-    return _version_of_name(found[0]) if len(found) == 1 else None
+    return version_of_name(found[0]) if len(found) == 1 else None
 
 
 def names_in(folder: Path) -> list[str]:
@@ -115,27 +132,40 @@ def _judged(folder: Path, names: list[str]) -> tuple[Path, str]:
         hint = "Patch the environment that it is built from, then build again."
         raise PatcherError("frozen-application", message, hint)
     if not infos:
-        message = f"{package} is there, but no {PACKAGE}-*.dist-info with METADATA is beside it."
-        hint = "Install a release there with pip or uv; a source tree or a copy is to be changed where it comes from."
-        raise PatcherError("no-metadata", message, hint)
+        raise _without_metadata(folder, dist_infos(names))
     if len(infos) > 1:
         raise _several(folder, infos)
     _refuse_links(folder, package, infos[0])
     if not (package / "__init__.py").is_file():
         message = f"{infos[0]} is there, but {package / '__init__.py'} is not."
-        raise PatcherError("no-files", message, _reinstall())
+        raise PatcherError("no-files", message, REINSTALL)
     return infos[0], _sound_version(folder, infos[0] / "METADATA")
 
 
+def _without_metadata(folder: Path, infos: list[str]) -> PatcherError:
+    package = folder / PACKAGE
+    if infos:
+        message = f"{folder / infos[0]} has no METADATA, so which release {package} is cannot be told."
+        return PatcherError("no-metadata", message, REINSTALL)
+    if owner := foreign_owner(folder):
+        name, stated = project_of(owner), stated_version(folder)
+        message = f"{package} belongs to {name} {version_of(owner)}, which carries its own copy, {stated or 'changed'}."
+        return PatcherError("no-metadata", message, f"Only releases of transformers itself are patched, not {name}.")
+    message = f"{package} is there, but no {PACKAGE}-*.dist-info is beside it: no installer put it there."
+    hint = "Install a release there with pip or uv; a source tree or a copy is to be changed where it comes from."
+    return PatcherError("no-metadata", message, hint)
+
+
 def _sound_version(folder: Path, metadata: Path) -> str:
-    version, stated = _version(metadata), _stated_version(folder)
+    version, stated = metadata_version(metadata), stated_version(folder)
     if version is None:
         message = f"{metadata} cannot be read, or does not say which version it is of."
-        raise PatcherError("broken-metadata", message, _reinstall())
-    if stated and not _same(version, stated):
-        message = f"{metadata} says version {version}, and {folder / PACKAGE / '__init__.py'} {stated}."
-        hint = f"Uninstall what wrote its own files there, as adapter-transformers does. {_reinstall(version)}"
-        raise PatcherError("version-mismatch", message, hint)
+        raise PatcherError("broken-metadata", message, REINSTALL)
+    if stated and not same_version(version, stated) and not owns_files(metadata.parent):
+        owner = foreign_owner(folder)
+        cause = f"{project_of(owner)} {version_of(owner)} put" if owner else "something that is no installer put"
+        message = f"{metadata.parent} is of {version}, but {cause} files of {stated} in {folder / PACKAGE}."
+        raise PatcherError("version-mismatch", message, REINSTALL)
     return version
 
 
@@ -148,7 +178,7 @@ def _refuse_editable(folder: Path, names: list[str]) -> None:
 
 
 def _says_editable(origin: Path) -> bool:
-    text = _text_in(origin)
+    text = text_in(origin)
     if not text:
         return False
     import json
@@ -166,24 +196,29 @@ def _refuse_links(folder: Path, *inside: Path) -> None:
             real = Path(os.path.realpath(path))
             message = f"{path} is a link to {real}, which other environments may share."
             holder = shlex.quote(str(real if path == folder else real.parent))
-            hint = f"To patch it for all of them, name the folder that really holds it: --site-packages {holder}."
+            hint = f"To patch it for all of them, name the folder that really holds it: --site-packages {holder}"
             raise PatcherError("linked-folder" if path == folder else "linked-package", message, hint)
 
 
 def _several(folder: Path, infos: list[Path]) -> PatcherError:
-    names, stated = ", ".join(info.name for info in infos), _stated_version(folder)
-    stale = [info for info in infos if stated and not _same(stated, _version_of_name(info.name))]
-    hint = "Delete those that the files are not of, or make the environment anew: to reinstall does not end it."
-    if 0 < len(stale) < len(infos):
-        words = shlex.join(map(str, stale))
-        hint = f"The files say that they are {stated}, so delete what is stale: rm -r {words}"
-    message = f"{folder} holds several: {names}; which of them owns the files is not known."
-    return PatcherError("several-distributions", message, hint)
+    names, owner = ", ".join(info.name for info in infos), owner_among(folder, infos)
+    if owner:
+        told = f"the files are those of {version_of(owner)}"
+        hint, gone = "Remove what is left of the other", [info for info in infos if info != owner]
+    else:
+        told = "which one the files are of cannot be told"
+        hint, gone = "Remove them all, then install the release that you want", [folder / PACKAGE, *infos]
+    message = f"{folder} holds the metadata of {len(infos)} installs, {names}; {told}."
+    command = f"rm -r {shlex.join(map(str, gone))}"
+    if not owner and "uv" in map(installer_of, infos):  # whose cache may hold the same files
+        command += " && uv cache clean transformers"
+    return PatcherError("several-distributions", message, f"{hint}: {command}")
 
 
 def _shadowed(folder: Path, installed: Path) -> PatcherError:
     message = f"The copy of transformers in {folder}, not an installed one, hides the one installed in {installed}."
-    hint = f"Take {folder} off PYTHONPATH (or remove that copy), or name the other with --site-packages."
+    other = f"--site-packages {shlex.quote(str(installed))}"
+    hint = f"Take {folder} off PYTHONPATH, or remove that copy; to patch the installed one all the same: {other}"
     return PatcherError("shadowed", message, hint)
 
 
@@ -199,10 +234,6 @@ def _unreadable(folder: Path, error: OSError) -> PatcherError:
     return PatcherError("unreadable-folder", message, "Name a folder that exists and that you may read.")
 
 
-def _reinstall(version: str = "VERSION") -> str:
-    return f"Reinstall transformers there: pip install --force-reinstall --no-deps transformers=={version}."
-
-
 def _links(names: Iterable[str]) -> list[str]:
     """Those of the names in a folder by which setuptools links to a source tree."""
     return _named_for(PACKAGE, "egg-link", names) + _named_for(PACKAGE, "pth", names, prefix="__editable__.")
@@ -211,41 +242,3 @@ def _links(names: Iterable[str]) -> list[str]:
 def _named_for(project: str, kind: str, names: Iterable[str], prefix: str = "") -> list[str]:
     pattern = rf"{re.escape(prefix)}{project.replace('-', '[-_.]+')}(-.*)?\.{kind}"
     return sorted(name for name in names if re.fullmatch(pattern, name, re.IGNORECASE))
-
-
-def _version_of_name(dist_info: str) -> str:
-    return dist_info.removesuffix(".dist-info").partition("-")[2]
-
-
-def _version(metadata: Path) -> str | None:
-    """The Version header, if not empty; what is indented goes on with the header before."""
-    head = re.split(r"\r?\n\r?\n", _text_in(metadata), maxsplit=1)[0]
-    found = re.search(r"^Version:[ \t]*(\S+)", head, re.MULTILINE | re.IGNORECASE)
-    return found[1] if found else None
-
-
-def _stated_version(folder: Path) -> str | None:
-    """The version that the package's own code says it is of."""
-    code = _text_in(folder / PACKAGE / "__init__.py")
-    found = re.search(r"""^__version__ = ["']([^"'\n]+)["']""", code, re.MULTILINE)
-    return found[1] if found else None
-
-
-def _same(one: str, other: str) -> bool:
-    """Whether two versions are one, however it is spelled; a local label says who built it, not of what."""
-    if one == other:
-        return True
-    from packaging.version import InvalidVersion, Version  # seldom needed, and slow to import
-
-    try:
-        return Version(one.partition("+")[0]) == Version(other.partition("+")[0])
-    except InvalidVersion:
-        return False
-
-
-def _text_in(path: Path) -> str:
-    """An ordinary file's text; empty where there is none. What never ends, such as a pipe, is not read."""
-    try:
-        return path.read_text("utf-8", "replace") if path.is_file() else ""
-    except OSError:
-        return ""

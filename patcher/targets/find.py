@@ -1,21 +1,20 @@
 """From the target options and the environment to the targets, without importing torch or transformers."""
-# ruff: noqa: PTH112, PTH114 - Path's own raises where a folder may not be entered, or a name is too long
+# ruff: noqa: PTH112 - Path's own raises where a folder may not be entered, or a name is too long
 
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from patcher import progress
 from patcher.errors import CannotTell, PatcherError
 from patcher.model import NotFound, Target
 from patcher.targets.distribution import (
-    PACKAGE,
     absent,
-    holds_install,
+    holds_metadata,
     imported_distribution,
     installed_version,
     installer_of,
@@ -23,7 +22,11 @@ from patcher.targets.distribution import (
     names_in,
     read_distribution,
 )
+from patcher.targets.hints import environment_near, option_meant
 from patcher.targets.interpreter import Answer, ask_python, python_in
+from patcher.targets.owners import PACKAGE
+from patcher.targets.reinstall import reinstall_explained
+from patcher.targets.search import folders_below, is_within
 
 
 class TargetOptions(NamedTuple):
@@ -60,14 +63,17 @@ def find_targets(options: TargetOptions, environ: Mapping[str, str], cwd: Path) 
 def default_interpreter(environ: Mapping[str, str], cwd: Path) -> tuple[Path, str] | None:
     """The interpreter that the environment means, which need not exist, and the reason as a clause.
 
-    The first of these that exists: the tool's own environment if it holds transformers, VIRTUAL_ENV, CONDA_PREFIX, the
-    nearest .venv, python3 on PATH. It decides, whatever it holds: what the user has activated is never passed over for
-    an environment that happens to have transformers. None only where there is no Python at all.
+    The first of these that exists: MPS_PATCHER_PYTHON, the tool's own environment if it holds transformers,
+    VIRTUAL_ENV, CONDA_PREFIX, the nearest .venv, python3 on PATH. It decides, whatever it holds: what the user has
+    activated is never passed over for an environment that happens to have transformers. None only where there is no
+    Python at all.
     """
     return next(_candidates(environ, cwd), None)
 
 
 def _candidates(environ: Mapping[str, str], cwd: Path) -> Iterator[tuple[Path, str]]:
+    if named := environ.get("MPS_PATCHER_PYTHON"):
+        yield _interpreter(Path(named), environ, cwd), f"MPS_PATCHER_PYTHON is set to {named}"
     if _is_beside_tool(environ, cwd):
         yield Path(sys.executable), f"it is installed beside this tool, in {sys.prefix}"
     for variable in ("VIRTUAL_ENV", "CONDA_PREFIX"):
@@ -109,50 +115,58 @@ def _default(environ: Mapping[str, str], cwd: Path) -> Target | NotFound:
     if meant is None:
         error = absent("to look for: no Python environment is active or on PATH")
         return NotFound(python=None, site_packages=None, error=error)
-    return _from_python(*meant, environ, cwd)
+    found = _from_python(*meant, environ, cwd)
+    absent_there = isinstance(found, NotFound) and found.error.code == "no-transformers"
+    return _suggesting(found, environment_near(cwd) if absent_there else None)
+
+
+def _suggesting(found: Target | NotFound, option: str | None) -> Target | NotFound:
+    """The finding; one of nothing with that option for a hint, if there is any."""
+    if option is None or not isinstance(found, NotFound):
+        return found
+    error = found.error
+    return found._replace(error=type(error)(error.code, error.message, f"Did you mean {option}?"))
 
 
 def _named(options: TargetOptions, environ: Mapping[str, str], cwd: Path) -> Iterator[Target | NotFound]:
     for python in options.python:
-        yield _from_python(_interpreter(python, environ, cwd), f"--python names {python}", environ, cwd)
+        found = _from_python(_interpreter(python, environ, cwd), f"--python names {python}", environ, cwd)
+        missing = isinstance(found, NotFound) and found.error.code == "python-not-found"
+        yield _suggesting(found, option_meant(python, cwd) if missing else None)
     for folder in options.site_packages:
-        yield _from_folder(cwd / folder, f"--site-packages names {folder}")
+        found = _from_folder(cwd / folder, f"--site-packages names {folder}")
+        missing = isinstance(found, NotFound) and found.error.code == "no-transformers"
+        yield _suggesting(found, option_meant(folder, cwd) if missing else None)
     for top in options.under:
         yield from _from_tree(cwd / top, f"it lies below {top}", environ, cwd)
 
 
 def _interpreter(named: Path, environ: Mapping[str, str], cwd: Path) -> Path:
-    """The interpreter's path: an environment's own, or for a bare name that is nothing here the one on PATH."""
+    """The interpreter's path: an environment's own, or for a bare name or version that is nothing here that on PATH."""
     here = cwd / named
     if os.path.isdir(here):
         return python_in(here)
     bare = len(named.parts) == 1 and not os.path.lexists(here)
-    return (_which(named.name, environ, cwd) if bare else None) or here
+    name = f"python{named.name}" if named.name[:1].isdigit() else named.name
+    return (_which(name, environ, cwd) if bare else None) or here
 
 
 def _from_python(python: Path, reason: str, environ: Mapping[str, str], cwd: Path) -> Target | NotFound:
-    folder = None
+    answer = None
+    progress.show("waiting for", str(python))
     try:
         answer = ask_python(python, PACKAGE, environ, cwd)
-        folder = answer.folder
-        return _target(imported_distribution(folder, answer.path), reason, python, answer)
+        return _target(imported_distribution(answer.folder, answer.path), reason, python, answer)
     except PatcherError as error:
-        return _not_found(error, reason, folder, python)
+        folder = answer and (answer.folder or next(filter(holds_metadata, answer.path), None))
+        return _not_found(error, reason, folder, python, answer)
 
 
 def _from_folder(folder: Path, reason: str) -> Target | NotFound:
     try:
         return _target(read_distribution(folder), reason)
-    except CannotTell as error:
-        nested = next((path.parent for layout in _LAYOUTS for path in sorted(folder.glob(f"{layout}/{PACKAGE}"))), None)
-        hint = f"Did you mean --site-packages {shlex.quote(str(nested))}?" if nested else error.hint
-        return _not_found(CannotTell(error.code, error.message, hint), reason, folder)
     except PatcherError as error:
         return _not_found(error, reason, folder)
-
-
-_LAYOUTS = tuple(f"{depth}lib*/python*/*-packages" for depth in ("", "*/", "*/*/"))
-"""Where site-packages lie below a prefix, or below the root of an unpacked image."""
 
 
 def _from_tree(top: Path, reason: str, environ: Mapping[str, str], cwd: Path) -> Iterator[Target | NotFound]:
@@ -178,41 +192,6 @@ def _from_site_packages(folder: Path, reason: str, environ: Mapping[str, str], c
     return found if found and same else _from_folder(folder, reason)
 
 
-def folders_below(top: Path, unread: list[OSError]) -> Iterator[Path]:
-    """The folders at or below `top` that hold an install of transformers, sound or not, in a fixed order.
-
-    Links to folders are not followed, so that an install is found where it really is, and once; a site-packages folder
-    that is a link out of `top` is named as such. The caches of uv and conda are skipped: other environments are made
-    from them. What could not be read is added to `unread`.
-    """
-    for name, subfolders, files in os.walk(top, onerror=unread.append):
-        folder = Path(name)
-        if _is_cache(folder, subfolders, files):
-            subfolders.clear()
-            continue
-        subfolders.sort()
-        if holds_install(folder, [*subfolders, *files]):
-            yield folder
-        yield from (link for entry in subfolders if _leads_out(link := folder / entry, top))
-
-
-def _is_cache(folder: Path, subfolders: list[str], files: list[str]) -> bool:
-    """By the tag of the Cache Directory specification, which uv also puts on the environments it makes, or by conda's
-    description of an unpacked package."""
-    tagged = "CACHEDIR.TAG" in files and "pyvenv.cfg" not in files
-    return tagged or ("info" in subfolders and os.path.lexists(folder / "info" / "index.json"))
-
-
-def _leads_out(link: Path, top: Path) -> bool:
-    """Whether it is a linked site-packages with an install that the search does not meet where it really is."""
-    linked = link.name.endswith("-packages") and os.path.islink(link)
-    return linked and not _is_within(link, top) and holds_install(link, names_in(link))
-
-
-def _is_within(path: Path, folder: Path) -> bool:
-    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
-
-
 def _unread(top: Path, errors: list[OSError]) -> PatcherError:
     first, count = errors[0], len(errors)
     kind = PatcherError if first.filename == str(top) else CannotTell
@@ -228,8 +207,6 @@ def _target(
 ) -> Target:
     dist_info, version = installed
     path = answer.path if answer else (dist_info.parent,)
-    if answer and not _is_within(dist_info, answer.prefix):
-        reason = f"{reason}; it lies outside of {answer.prefix}, so other environments may share it"
     return Target(
         site_packages=dist_info.parent,
         dist_info=dist_info,
@@ -240,13 +217,24 @@ def _target(
         pycache_prefix=answer.pycache_prefix if answer else None,
         reason=reason,
         search_path=path,
+        shared=_shared(dist_info, answer) if answer else None,
     )
 
 
-def _not_found(error: PatcherError, reason: str, folder: Path | None, python: Path | None = None) -> NotFound:
+def _shared(inside: Path, answer: Answer) -> str | None:
+    """Why other environments may use what is there too; None for what lies in the interpreter's own."""
+    return None if is_within(inside, answer.prefix) else f"it lies outside {answer.prefix}"
+
+
+def _not_found(
+    error: PatcherError, reason: str, folder: Path | None, python: Path | None = None, answer: Answer | None = None
+) -> NotFound:
     reasoned = type(error)(error.code, f"{error.message.rstrip('.')} ({reason}).", error.hint)
-    version = named_version(folder) if folder else None
-    return NotFound(python=python, site_packages=folder, error=reasoned, version=version)
+    if folder is None:
+        return NotFound(python=python, site_packages=None, error=reasoned)
+    own = python if answer and not _shared(folder, answer) else None
+    explained = reinstall_explained(reasoned, folder, own, answer.path if answer else ())
+    return NotFound(python=python, site_packages=folder, error=explained, version=named_version(folder))
 
 
 def _merged(found: list[Target | NotFound]) -> tuple[Target | NotFound, ...]:

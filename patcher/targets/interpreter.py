@@ -3,23 +3,33 @@
 There is no shell anywhere: a command is a list of words. What only starting a process needs is imported where one is
 started, for `status --site-packages` starts none.
 """
-# ruff: noqa: PTH110, PTH114, PTH207 - Path's own raise where a folder may not be entered, or a name is too long
+# ruff: noqa: PTH110, PTH114, PTH119, PTH207 - Path's own raise where a folder may not be entered, or a name is too long
 
 from __future__ import annotations
 
 import os
+import re
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from patcher.errors import PatcherError
 from patcher.owner import as_user_of
 
+if TYPE_CHECKING:
+    from subprocess import Popen
+
 PROBE = Path(__file__).with_name("probe.py")
+TORCH_PROBE = Path(__file__).with_name("torch_probe.py")
+TORCH_TIMEOUT = 120.0
+"""Seconds that an interpreter may take to import torch and answer."""
 PROBE_TIMEOUT = 60.0
 """Seconds an interpreter may take to start and answer; generous, for a cold network file system."""
+MEANWHILE = 0.2
+"""Seconds between two looks at what an interpreter that is waited for has done."""
 NEEDED = frozenset((
     # The system: what is found where, whose it is, and in which words it answers
     "PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TMP", "TEMP", "TZ", "LANG", "LANGUAGE", "LOCPATH", "LOCALE_ARCHIVE",
@@ -33,6 +43,9 @@ NEEDED = frozenset((
     "VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS",
 ))  # fmt: skip
 """The variables that decide which code runs, and how. To code of many people, tokens and keys are nothing."""
+_INTERPRETER = r"(?i)(python|pypy|graalpy)w?\d*(\.\d+)*[dmtu]*(-(dbg|intel64|arm64|c))?"
+"""What interpreters are called: python3.13t, Python (in a framework of macOS), pypy3, python3.11-dbg."""
+_NAME_ONE = "Name an interpreter, such as .venv/bin/python, or the folder of an environment."
 NEEDED_KINDS = ("LC_", "DYLD_", "PYTORCH_", "OMP_", "MKL_", "KMP_")
 """How the names of others that decide it begin."""
 
@@ -49,6 +62,24 @@ class Answer(NamedTuple):
     pycache_prefix: Path | None
 
 
+class TorchAnswer(NamedTuple):
+    """What one interpreter, and its torch, said of themselves."""
+
+    python: str
+    """Its version."""
+    machine: str
+    """What it was built for: arm64, x86_64."""
+    torch: str | None
+    built: bool | None
+    """Whether that torch has MPS; None where it was not asked."""
+    available: bool | None
+    error: str | None
+    """Why torch cannot be imported or asked."""
+
+
+Reply = TypeVar("Reply", Answer, TorchAnswer)
+
+
 def python_in(prefix: Path) -> Path:
     """The interpreter of the environment at `prefix`, unresolved; where there is none, its usual path."""
     usual, other = prefix / "bin" / "python", prefix / "bin" / "python3"
@@ -63,20 +94,47 @@ def ask_python(python: Path, name: str, environ: Mapping[str, str], cwd: Path) -
 
     Raises:
         PatcherError: there is no such file, it cannot be run, is too slow, or does not answer as a Python would;
+            no program is started whose name, or that of what it links to, is not a Python's;
             `no-temporary-folder`: there is nowhere to put its answer.
     """
+    return _ask(python, PROBE, name, environ, cwd, PROBE_TIMEOUT, _read_answer)
+
+
+def ask_torch(python: Path, environ: Mapping[str, str], cwd: Path, *, installed: bool) -> TorchAnswer:
+    """Ask `python` what it is and, where torch is `installed`, what that says of MPS: it is imported there.
+
+    Raises PatcherError as `ask_python` does.
+    """
+    name = "torch" if installed else ""
+    return _ask(python, TORCH_PROBE, name, environ, cwd, TORCH_TIMEOUT, lambda found, _: TorchAnswer(**found))
+
+
+def _ask(
+    python: Path,
+    probe: Path,
+    name: str,
+    environ: Mapping[str, str],
+    cwd: Path,
+    timeout: float,
+    read: Callable[[dict[str, Any], Path], Reply],
+) -> Reply:
+    import json
+
+    if os.path.exists(python) and not _is_named_python(python):
+        message = f"{python} does not have the name of a Python interpreter, so it was not started."
+        raise PatcherError("python-broken", message, _NAME_ONE)
     environ = _needed(environ) if as_user_of(*python_parts(python)) else dict(environ)
     # macOS's launcher leaves this behind, and a framework build that finds it takes itself for another interpreter
     environ.pop("__PYVENV_LAUNCHER__", None)
     with _temporary_file() as answer, _temporary_file() as errors:
-        command = [str(python), "-B", "-c", PROBE.read_text("utf-8"), str(answer.fileno()), name]
+        command = [str(python), "-B", "-c", probe.read_text("utf-8"), str(answer.fileno()), name]
         ending = run_python(
-            command, environ=environ, cwd=cwd, timeout=PROBE_TIMEOUT, errors=errors, pass_fds=(answer.fileno(),)
+            command, environ=environ, cwd=cwd, timeout=timeout, errors=errors, pass_fds=(answer.fileno(),)
         )
         answer.seek(0)
         errors.seek(0)
         try:
-            return _read_answer(answer.read(), cwd)
+            return read(json.loads(answer.read()), cwd)
         except (ValueError, KeyError, TypeError, RecursionError):
             why = _cause(errors.read().decode("utf-8", "replace")) or ending or "it gave no answer"
             raise _no_answer(python, why) from None
@@ -91,11 +149,13 @@ def run_python(
     errors: IO[bytes] | int,
     owner: Path | None = None,
     pass_fds: Sequence[int] = (),
+    meanwhile: Callable[[], None] | None = None,
 ) -> str | None:
     """Run to the end or for `timeout` seconds; of its process group nothing is left then, whatever ended the wait.
 
     It reads nothing, what it prints is dropped, its standard error goes to `errors`. As root, it runs as the first
     user other than root who owns `owner` (the site-packages that it imports from) or a part of its environment.
+    While it runs, `meanwhile` is called every MEANWHILE seconds.
 
     Returns how it ended, as a clause; None if well.
     """
@@ -110,7 +170,7 @@ def run_python(
                 command, stdin=null, stdout=null, stderr=errors, env=environ, cwd=where, start_new_session=True,
                 pass_fds=pass_fds, **as_user_of(*parts),
             )  # fmt: skip
-        status = process.wait(timeout)
+        status = _wait(process, timeout, meanwhile)
     except OSError as error:
         return f"the interpreter cannot be started: {error.strerror}"
     except subprocess.TimeoutExpired:
@@ -123,6 +183,18 @@ def run_python(
     if status < 0:
         return f"the interpreter was killed by {signal.Signals(-status).name}"
     return f"the interpreter ended with status {status}" if status else None
+
+
+def _wait(process: Popen[bytes], timeout: float, meanwhile: Callable[[], None] | None) -> int:
+    """The status it ended with. Raises subprocess.TimeoutExpired."""
+    import subprocess
+
+    end = time.monotonic() + timeout
+    while meanwhile and (left := end - time.monotonic()) > MEANWHILE:
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(min(left, MEANWHILE))
+        meanwhile()
+    return process.wait(max(end - time.monotonic(), 0))
 
 
 @contextmanager
@@ -173,10 +245,7 @@ def _temporary_file() -> IO[bytes]:
         raise PatcherError("no-temporary-folder", message, "Set TMPDIR to a folder that you may write in.") from error
 
 
-def _read_answer(document: bytes, cwd: Path) -> Answer:
-    import json
-
-    answer = json.loads(document)
+def _read_answer(answer: dict[str, Any], cwd: Path) -> Answer:
     found, cached = answer["found"], answer["pycache_prefix"]
     return Answer(
         path=tuple(Path(entry) for entry in answer["path"]),
@@ -184,6 +253,11 @@ def _read_answer(document: bytes, cwd: Path) -> Answer:
         prefix=Path(answer["prefix"]),
         pycache_prefix=None if cached is None else cwd / cached,
     )
+
+
+def _is_named_python(python: Path) -> bool:
+    """Whether it is safe to start: the name is that of an interpreter, a shim of one, or a link to one."""
+    return any(re.fullmatch(_INTERPRETER, os.path.basename(path)) for path in (python, os.path.realpath(python)))
 
 
 def _cause(errors: str) -> str:
@@ -197,5 +271,4 @@ def _no_answer(python: Path, why: str) -> PatcherError:
         hint = "Name a working Python, 3.8 or later, with --python."
         return PatcherError("python-broken", f"{python} does not answer as a Python would: {why}.", hint)
     what = f"links to {os.path.realpath(python)}, which does not exist" if os.path.islink(python) else "does not exist"
-    hint = "Name an interpreter, such as .venv/bin/python, or the folder of an environment."
-    return PatcherError("python-not-found", f"{python} {what}.", hint)
+    return PatcherError("python-not-found", f"{python} {what}.", _NAME_ONE)

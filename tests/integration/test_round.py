@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from typing import Any
 from zipfile import ZipFile
 
 import pytest
+from documents import read_document
 
 pytestmark = pytest.mark.models
 
@@ -39,7 +39,7 @@ class Tool:
             line, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False
         )
         assert done.returncode == code, done.stdout + done.stderr
-        return {result["patch"]: result for result in json.loads(done.stdout)["results"]}
+        return {result["patch"]: result for result in read_document(done.stdout)["results"]}
 
     def files(self) -> dict[str, bytes]:
         """Every file of transformers and its metadata, without the bytecode that Python writes by itself."""

@@ -360,6 +360,7 @@ class TestRefusals:
         [
             ([], "There is no program"),
             (["--"], "There is no program"),
+            (["-m"], "There is no program"),
             (["--json", "-c", "0"], "--json"),
             (["--torch", "2.1", "-c", "0"], "--torch chooses the rules of an emulated device"),
             (["--", "-I", "-c", "0"], "With -I Python"),
@@ -387,9 +388,11 @@ class TestRefusals:
         shutil.rmtree(app.site / "torch-2.1.0.dist-info")
         assert "holds no torch" in app.refused("--emulate", "-c", "0", code=3)
 
-    @pytest.mark.parametrize("words", [["--torch", "9.9"], ["--torch", "1.5"], ["--torch", "2.9", "--macos", "13"]])
-    def test_a_torch_or_macos_without_rules(self, app: App, words: list[str]) -> None:
-        app.refused("--emulate", *words, "-c", "0", code=3)
+    @pytest.mark.parametrize(
+        ("words", "code"), [("--torch 9.9", 2), ("--torch 1.5", 2), ("--macos 99", 2), ("--torch 2.9 --macos 13", 3)]
+    )
+    def test_a_torch_or_macos_without_rules(self, app: App, words: str, code: int) -> None:
+        app.refused("--emulate", *words.split(), "-c", "0", code=code)
 
 
 class TestCache:

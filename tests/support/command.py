@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import sys
 from typing import Any
+
+from documents import read_document
 
 from patcher.__main__ import main
 
@@ -28,5 +29,5 @@ def run_here(*words: str) -> tuple[int, str]:
 
 def results_here(*words: str) -> list[dict[str, Any]]:
     """The results of a command line, from its JSON document."""
-    found: list[dict[str, Any]] = json.loads(run_here(*words, "--json")[1])["results"]
+    found: list[dict[str, Any]] = read_document(run_here(*words, "--json")[1])["results"]
     return found

@@ -17,6 +17,7 @@ from patcher.model import Patch, Result, State, Target
 from patcher.snapshot import Snapshot as TargetSnapshot
 from patcher.snapshot import take_snapshot
 from patcher.storage.lock import LockTimeout
+from patcher.storage.record import record_row
 
 ISIN, DIRECT = "isin_mps_friendly", "direct_isin"
 PRIMITIVES = (
@@ -58,6 +59,17 @@ class Env:
     def own(self) -> Path:
         """Our folder."""
         return self.target.dist_info / "mps-patcher"
+
+    def list_in_record(self, path: Path) -> None:
+        """Makes RECORD list a file as it is, as a release that has it so does."""
+        name = path.relative_to(self.target.site_packages).as_posix()
+        rows = [record_row(name, path.read_bytes()) if row.startswith(f"{name},") else row for row in self.rows]
+        self.record.write_text("".join(f"{row}\n" for row in rows))
+
+    @property
+    def rows(self) -> list[str]:
+        """Those of RECORD."""
+        return self.record.read_text().splitlines()
 
     def status(self, *names: str, **options: Any) -> dict[str, Result]:
         return self.run("status", *names, **options)

@@ -15,7 +15,7 @@ def options(rows: int, **changes: Any) -> dict[str, Any]:
     """The document of options.json."""
     return {
         "schema": 1,
-        "tool": "0.1.0",
+        "tool": "1.0.0",
         "model": "/models/small",
         "scenarios": {"path": "/data/scenarios.jsonl", "sha256": "a" * 64, "rows": rows},
         "devices": [CPU, CUDA],

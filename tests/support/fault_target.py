@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import os
 import stat
 import struct
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
+from documents import read_document
 from syscalls import Call, Decision, Ending, intercept
 from torch_env import wheel
 
@@ -120,7 +120,7 @@ class FaultTarget:
         ending = self.warm(verb)
         if ending.status:
             raise Lost(f"{verb} ended with {ending.status}: {ending.out}{ending.err}")
-        document: list[dict[str, Any]] = json.loads(ending.out)["results"]
+        document: list[dict[str, Any]] = read_document(ending.out)["results"]
         return document
 
     def snapshot(self) -> Snapshot:

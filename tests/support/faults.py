@@ -10,7 +10,6 @@ to leave nothing of it behind.
 from __future__ import annotations
 
 import errno
-import json
 import signal
 import tempfile
 from collections import Counter
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from documents import read_document
 from fault_target import (
     FaultTarget,
     Lost,
@@ -116,7 +116,7 @@ def check_refused(ending: Ending, point: Point, verb: str) -> None:
     for error in failures:
         if not all(error[part] and "\n" not in error[part] for part in ("code", "message", "hint")):
             raise Lost(f"{point}: {error}")
-    told = {(result["changed"], result["state"]) for result in json.loads(ending.out)["results"]}
+    told = {(result["changed"], result["state"]) for result in read_document(ending.out)["results"]}
     if not point.lasting and not told <= {(False, "unpatched" if verb == "apply" else "patched")}:
         raise Lost(f"{point}: it says {told}")
 
@@ -128,7 +128,7 @@ def says_not_put_back(ending: Ending) -> bool:
 
 def errors(ending: Ending) -> list[dict[str, str]]:
     """The errors in a JSON document."""
-    return [result["error"] for result in json.loads(ending.out)["results"] if result["error"]]
+    return [result["error"] for result in read_document(ending.out)["results"] if result["error"]]
 
 
 def share(

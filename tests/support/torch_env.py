@@ -151,14 +151,14 @@ def ensure(name: str) -> Path:
     return python
 
 
-def wheel(version: str) -> Path:
-    """The cached wheel of transformers, downloaded beside the cache and renamed in: runs may overlap."""
-    cached = cache() / "wheels" / f"transformers-{version}-py3-none-any.whl"
+def wheel(version: str, project: str = "transformers") -> Path:
+    """The cached wheel of a project, downloaded beside the cache and renamed in: runs may overlap."""
+    cached = cache() / "wheels" / f"{project.replace('-', '_')}-{version}-py3-none-any.whl"
     if not cached.exists():
         cached.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cached.parent) as folder:
             options = ["--no-deps", "--only-binary=:all:", "--dest", folder]
-            call([*pip(sys.executable), "download", *options, f"transformers=={version}"])
+            call([*pip(sys.executable), "download", *options, f"{project}=={version}"])
             (Path(folder) / cached.name).replace(cached)
     return cached
 

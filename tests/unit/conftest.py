@@ -43,3 +43,9 @@ def fault(request: pytest.FixtureRequest) -> int:
     """An errno that a system call may fail with."""
     number: int = request.param
     return number
+
+
+@pytest.fixture
+def site(unpacked: Callable[..., Path]) -> Path:
+    """A site-packages folder with an unpatched transformers 4.45.1."""
+    return unpacked()

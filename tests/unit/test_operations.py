@@ -15,6 +15,7 @@ from snapshots import timeless
 
 from patcher import operations
 from patcher.errors import CannotTell
+from patcher.messages import IRREVERSIBLE
 from patcher.model import Effect, NotFound, State
 from patcher.storage.files import digest
 from patcher.storage.lock import LockTimeout, locked
@@ -30,7 +31,7 @@ class TestTold:
         assert two.picture() == before
         done = two.run(command, diff=True)
         for name, result in done.items():
-            assert dry[name].note == f"Dry run, nothing was written. Without it: {result.note}"
+            assert dry[name].note == f"not written (dry run): {result.note}"
             assert (dry[name].files, dry[name].diff, dry[name].changed) == (result.files, result.diff, False)
             assert [file.after for file in result.files] == [digest(file.path.read_bytes()) for file in result.files]
             assert all(file.before != file.after for file in result.files)
@@ -39,7 +40,7 @@ class TestTold:
     def test_a_dry_run_refuses_what_the_real_one_refuses(self, one: Env) -> None:
         one.source.write_text("import torch\n\n\ndef isin_mps_friendly(elements, test_elements):\n    return None\n")
         assert codes(one.apply(dry_run=True)) == codes(one.apply())
-        assert codes(one.apply())[ISIN] == "unknown-body"
+        assert codes(one.apply())[ISIN] == "edited-file"
 
     def test_the_diffs_can_be_applied_by_git(self, two: Env, tmp_path: Path) -> None:
         shutil.copytree(two.target.site_packages, tmp_path / "copy")
@@ -54,8 +55,8 @@ class TestTold:
     def test_the_notes_of_a_round(self, two: Env) -> None:
         calls = "2 direct calls of torch.isin in 2 files"
         unpatched = {
-            ISIN: "pytorch_utils.py of transformers 4.44.2 defines no isin_mps_friendly.",
-            DIRECT: f"{calls}: generation/stopping_criteria.py, generation/utils.py.",
+            ISIN: "transformers 4.44.2 has no such function",
+            DIRECT: calls,
         }
 
         def notes(results: dict[str, Any]) -> dict[str, Any]:
@@ -63,21 +64,21 @@ class TestTold:
 
         assert notes(two.status()) == unpatched
         assert notes(two.apply()) == {
-            ISIN: "Added isin_mps_friendly at the end of pytorch_utils.py; the originals are kept.",
-            DIRECT: f"Redirected {calls} to isin_mps_friendly; the originals are kept.",
+            ISIN: "added isin_mps_friendly to pytorch_utils.py",
+            DIRECT: f"redirected {calls} to isin_mps_friendly",
         }
         assert notes(two.status()) == {
-            ISIN: None,
-            DIRECT: "What called torch.isin in 2 files calls isin_mps_friendly.",
+            ISIN: "fixed function in pytorch_utils.py",
+            DIRECT: "2 files redirected to isin_mps_friendly",
         }
-        assert set(notes(two.apply()).values()) == {"Already patched: nothing to do."}
+        assert set(notes(two.apply()).values()) == {"already patched"}
         two.callers[1].write_bytes(two.callers[1].read_bytes() + b"#\n")
         assert notes(two.status())[DIRECT] == "transformers/generation/utils.py was edited since it was patched."
         reverted = notes(two.revert(force=True))
         (kept,) = two.callers[1].parent.glob("*.kept-*")
         assert reverted == {
-            ISIN: "The file is again as before the patch.",
-            DIRECT: f"2 files are again as before the patch. The edited file is kept as {kept}.",
+            ISIN: "pytorch_utils.py is as before the patch",
+            DIRECT: f"2 files are as before the patch; your edited file is kept as {kept}",
         }
         assert notes(two.status()) == unpatched
 
@@ -94,7 +95,7 @@ class TestTold:
         before = one.picture()
         (result,) = one.apply(DIRECT).values()
         assert (result.error, result.state, result.changed) == (None, State.ABSENT, False)
-        assert "nothing to do" in str(result.note)
+        assert result.note == "no direct call of torch.isin"
         assert one.picture() == before
 
 
@@ -107,7 +108,7 @@ class TestNoBackup:
     def test_only_the_sources_change(self, two: Env) -> None:
         before = two.picture()
         applied = two.apply(backup=False)
-        assert "no backup is kept: revert cannot undo it. RECORD stays as it is." in str(fine(applied).note)
+        assert str(fine(applied).note).endswith(f", without a backup: {IRREVERSIBLE}")
         after = two.picture()
         assert {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)} == {
             str(path.relative_to(two.target.site_packages)) for path in two.sources
@@ -122,7 +123,7 @@ class TestNoBackup:
     def test_a_backup_that_is_there_is_kept_and_goes_on(self, two: Env) -> None:
         before = two.picture()
         two.apply(ISIN)
-        assert "the originals are kept" in str(two.apply(backup=False)[DIRECT].note)
+        assert IRREVERSIBLE not in str(two.apply(backup=False)[DIRECT].note)
         two.revert()
         assert two.picture() == before
 

@@ -14,6 +14,8 @@ from patcher import output
 from patcher.document import as_json
 from patcher.errors import CannotTell, PatcherError
 from patcher.model import ChangedFile, Check, Device, Effect, Impact, NotFound, Result, State, Target
+from patcher.suggest import Invocation
+from patcher.terminal import TextStyle
 
 SITE = Path("/srv/venv/lib/python3.11/site-packages")
 FILE = SITE / "transformers" / "pytorch_utils.py"
@@ -36,12 +38,15 @@ NOWHERE = NotFound(
 FAILS = Impact(
     effect=Effect.FAILS,
     error="IndexError: tuple index out of range",
-    cures=("transformers 4.46.2 or newer", "torch 2.9 or newer"),
+    cures=("transformers 4.46.2 or newer", "torch 2.9 or newer (needs macOS 14)"),
+    torch_range="<2.4",
     torch="2.1.0",
     macos="12.3",
     assumed_macos=True,
 )
-EDGE_CASES = Impact(effect=Effect.EDGE_CASES, torch="2.1.0", macos="14.5")
+EDGE_CASES = Impact(
+    effect=Effect.EDGE_CASES, consequence="edge cases of isin_mps_friendly are wrong", torch="2.1.0", macos="14.5"
+)
 NONE = Impact(effect=Effect.NONE, torch="2.1.0", macos="14.5")
 FOUND = Result(
     target=TARGET,
@@ -58,15 +63,15 @@ EMULATED = Device(kind="emulated-mps", torch="2.1", macos="13")
 PASSED = Check(name="source", status="passed", detail="holds our body", seconds=0.25)
 FAILED = Check(name="contract", status="failed", detail="3 cases differ\nIndexError: tuple index", seconds=12.5)
 SKIPPED = Check(name="generate", status="skipped", detail="no torch", seconds=0.0)
-PLAIN = output.TextStyle()
+PLAIN = TextStyle()
 
 
 def plain(text: str) -> str:
     return re.sub(r"\033\[\d+m", "", text)
 
 
-def text(command: str, *results: Result, style: output.TextStyle = PLAIN) -> str:
-    return plain(output.as_text(command, results, style))
+def text(command: str, *results: Result, style: TextStyle = PLAIN, place: tuple[str, ...] = ()) -> str:
+    return plain(output.as_text(Invocation(command, place=place), results, style))
 
 
 def document(command: str | None, *results: Result, error: PatcherError | None = None) -> dict[str, Any]:
@@ -89,6 +94,7 @@ def test_the_document_has_every_key_of_the_schema() -> None:
                     "torch": "2.1.0",
                     "installer": "pip",
                     "reason": "VIRTUAL_ENV is set to /srv/venv",
+                    "shared": None,
                 },
                 "patch": "isin_mps_friendly",
                 "state": "unpatched",
@@ -97,7 +103,10 @@ def test_the_document_has_every_key_of_the_schema() -> None:
                 "effect": {
                     "effect": "fails",
                     "error": "IndexError: tuple index out of range",
-                    "cures": ["transformers 4.46.2 or newer", "torch 2.9 or newer"],
+                    "consequence": None,
+                    "cures": ["transformers 4.46.2 or newer", "torch 2.9 or newer (needs macOS 14)"],
+                    "torch_range": "<2.4",
+                    "macos_range": "",
                     "torch": "2.1.0",
                     "macos": "12.3",
                     "assumed_macos": True,
@@ -183,113 +192,84 @@ def test_the_schema_is_strict(path: str, value: object) -> None:
     assert not validator().is_valid(_with(path, value))
 
 
-def test_status_says_what_is_there_and_what_to_do() -> None:
-    assert text("status", FOUND._replace(note="It has that body.")) == (
+def test_status_begins_with_the_verdict() -> None:
+    other = FOUND._replace(patch="direct_isin", state=State.ABSENT, impact=NONE, note="no direct call of torch.isin")
+    assert text("status", FOUND._replace(note="the released function"), other) == (
         "transformers 4.45.1, torch 2.1.0, installed by pip\n"
-        f"  in {SITE}\n"
-        "  chosen because VIRTUAL_ENV is set to /srv/venv\n"
+        f"  {SITE} (VIRTUAL_ENV is set to /srv/venv)\n"
         "\n"
-        "  isin_mps_friendly: unpatched\n"
-        "    generate() fails on Apple GPUs here: IndexError: tuple index out of range\n"
-        "    what also cures it: transformers 4.46.2 or newer, or torch 2.9 or newer\n"
-        "    assumed: macOS 12.3; choose another with --macos\n"
-        "    It has that body.\n"
-        "    next: mps-patcher apply"
+        "  generate() fails on Apple GPUs here: IndexError: tuple index out of range\n"
+        "  (assumed: macOS 12.3; choose another with --macos)\n"
+        "\n"
+        "  To fix it:  mps-patcher apply\n"
+        "          or  upgrade to transformers 4.46.2 or newer\n"
+        "          or  upgrade to torch 2.9 or newer (needs macOS 14)\n"
+        "\n"
+        "  isin_mps_friendly  unpatched  the released function\n"
+        "  direct_isin        absent     no direct call of torch.isin\n"
+        "\n"
+        "1 of 1 targets needs a patch. Run: mps-patcher apply"
     )
 
 
-@pytest.mark.parametrize(
-    ("state", "impact", "shown"),
-    [
-        (State.UNPATCHED, EDGE_CASES, ["generate() works here; edge cases of isin_mps_friendly are wrong"]),
-        (State.ABSENT, NONE, ["nothing to do here"]),
-        (
-            State.ABSENT,
-            FAILS._replace(error="ImportError: cannot import name 'x'", cures=(), assumed_macos=False),
-            ["an import fails here: ImportError: cannot import name 'x'"],
-        ),
-        (
-            State.UNPATCHED,
-            EDGE_CASES._replace(torch=None, macos=None),
-            [
-                "generate() works here; edge cases of isin_mps_friendly are wrong",
-                "assumed: the worst of any torch, since none is installed here",
-            ],
-        ),
-        (State.PATCHED, FAILS, []),
-        (State.OUTDATED, FAILS, []),
-        (
-            State.MODIFIED,
-            FAILS._replace(cures=(), assumed_macos=False),
-            ["as released, generate() fails on Apple GPUs here: IndexError: tuple index out of range"],
-        ),
-        (State.UNPATCHED, None, []),
-    ],
-)
-def test_the_effect_in_plain_words(state: State, impact: Impact | None, shown: list[str]) -> None:
-    lines = text("apply", FOUND._replace(state=state, impact=impact)).splitlines()
-    begin = lines.index(f"  isin_mps_friendly: {state}") + 1
-    assert [line.strip() for line in lines[begin:] if "next:" not in line] == shown
+@pytest.mark.parametrize("command", ["apply", "verify", "revert"])
+def test_only_status_judges(command: str) -> None:
+    assert "generate()" not in text(command, FOUND._replace(changed=True))
 
 
-def test_what_was_reverted_is_not_said_to_fail() -> None:
-    assert "generate()" not in text("revert", FOUND._replace(changed=True))
+def test_the_reason_is_not_what_the_user_has_just_said() -> None:
+    for reason, shown in (
+        ("--python names .venv", f"  {SITE}"),
+        ("it lies below /srv", f"  {SITE}"),
+        ("/srv/venv is the nearest .venv", f"  {SITE} (the nearest .venv)"),
+        ("--python names .venv; others may share it", f"  {SITE} (others may share it)"),
+    ):
+        assert shown in text("status", FOUND._replace(target=TARGET._replace(reason=reason))).splitlines()
+
+
+def test_what_has_no_effect_takes_one_short_line() -> None:
+    idle = FOUND._replace(patch="direct_isin", impact=NONE, note="20 direct calls of torch.isin in 11 files")
+    assert "  direct_isin  unpatched  not needed here" in text("status", idle).splitlines()
+
+
+def test_what_was_reverted_is_called_so() -> None:
+    told = text("revert", FOUND._replace(state=State.ABSENT, changed=True, note="utils.py is as before the patch"))
+    assert "  isin_mps_friendly  reverted  utils.py is as before the patch" in told.splitlines()
 
 
 def test_a_target_without_torch_or_installer_says_so() -> None:
-    assert text("status", FOUND._replace(target=OTHER)).startswith("transformers 4.45.1, no torch\n  in /img")
+    assert text("status", FOUND._replace(target=OTHER)).startswith("transformers 4.45.1, no torch beside it\n  /img")
 
 
 def test_targets_are_set_apart_and_patches_of_one_share_a_headline() -> None:
     assert text("status", FOUND, FOUND._replace(target=OTHER)).count("\n\ntransformers 4.45.1") == 1
     told = text("status", FOUND, FOUND._replace(patch="another", state=None))
     assert told.count("transformers 4.45.1, torch") == 1
-    assert "\n\n  another: refused" in told
+    assert "\n  another            unknown" in told
 
 
-@pytest.mark.parametrize(
-    ("command", "state", "changed", "impact", "follower"),
-    [
-        ("status", State.UNPATCHED, False, FAILS, "apply"),
-        ("status", State.UNPATCHED, False, EDGE_CASES, "apply"),
-        ("status", State.UNPATCHED, False, NONE, None),
-        ("status", State.PATCHED, False, FAILS, "verify"),
-        ("status", State.OUTDATED, False, FAILS, "apply"),
-        ("status", State.INTERRUPTED, False, FAILS, "apply"),
-        ("status", State.MODIFIED, False, FAILS, None),
-        ("status", State.ABSENT, False, NONE, None),
-        ("status", State.ABSENT, False, EDGE_CASES, "apply"),
-        ("apply", State.PATCHED, True, FAILS, "verify"),
-        ("apply", State.PATCHED, False, FAILS, None),
-        ("verify", State.UNPATCHED, False, FAILS, "apply"),
-        ("verify", State.PATCHED, False, FAILS, None),
-        ("revert", State.UNPATCHED, True, None, None),
-    ],
-)
-def test_the_next_command(
-    command: str, state: State, changed: bool, impact: Impact | None, follower: str | None
-) -> None:
-    told = text(command, FOUND._replace(state=state, changed=changed, impact=impact))
-    assert re.findall(r"next: mps-patcher (\w+)", told) == ([follower] if follower else [])
-
-
-def test_the_next_command_names_the_target_where_the_user_did() -> None:
-    style = output.TextStyle(explicit=True)
-    assert "apply --python /srv/venv/bin/python" in text("status", FOUND, style=style)
-    assert "apply --site-packages /img/site-packages" in text("status", FOUND._replace(target=OTHER), style=style)
+def test_a_command_names_the_target_where_the_user_did() -> None:
+    assert "To fix it:  mps-patcher apply --python venv\n" in text("status", FOUND, place=("--python", "venv"))
+    told = text("status", FOUND, FOUND._replace(target=OTHER), place=("--under", "/"))
+    assert "To fix it:  mps-patcher apply --python /srv/venv/bin/python\n" in told
+    assert "To fix it:  mps-patcher apply --site-packages /img/site-packages\n" in told
+    assert told.endswith("2 of 2 targets need a patch. Run: mps-patcher apply --under /")
     odd = OTHER._replace(site_packages=Path("/img/a\nb'c d"))
-    told = text("status", FOUND._replace(target=odd), style=style)
-    assert "next: mps-patcher apply --site-packages $'/img/a\\012b\\047c d'" in told.splitlines()[-1]
-    assert "  in /img/a\\nb'c d" in told.splitlines()
+    told = text("status", FOUND._replace(target=odd), place=("--site-packages", str(odd.site_packages)))
+    assert told.endswith("Run: mps-patcher apply --site-packages $'/img/a\\012b\\047c d'")
+    assert "  /img/a\\nb'c d" in told.splitlines()
 
 
 def test_a_refusal_suggests_nothing_but_its_hint() -> None:
-    assert "next:" not in text("apply", REFUSED._replace(state=State.UNPATCHED))
+    told = text("apply", REFUSED)
+    assert "mps-patcher" not in told
+    assert "  isin_mps_friendly  modified  see the error" in told.splitlines()
     assert plain(output.failures([REFUSED])) == "error: The body is not known.\nhint: See --diff."
 
 
 def test_of_several_targets_each_failure_says_where() -> None:
-    first, _, third, _ = plain(output.failures([REFUSED, MISSED, FOUND])).splitlines()
+    again = REFUSED._replace(patch="direct_isin")
+    first, _, third, _ = plain(output.failures([REFUSED, again, MISSED, FOUND])).splitlines()
     assert first == f"error: {SITE}: The body is not known."
     assert third == "error: There is no transformers."
 
@@ -300,31 +280,31 @@ def test_a_place_without_a_target_is_only_among_the_failures() -> None:
 
 def test_checks_are_aligned_and_the_rest_of_a_detail_stands_below_it() -> None:
     told = text("verify", FOUND._replace(checks=(PASSED, FAILED, SKIPPED), device=EMULATED)).splitlines()
-    at = told.index("    passed   source      0.25 s  holds our body")
+    at = told.index("  passed   source      0.25 s  holds our body")
     assert told[at + 1 : at + 4] == [
-        "    failed   contract   12.50 s  3 cases differ",
-        "                                 IndexError: tuple index",
-        "    skipped  generate            no torch",
+        "  failed   contract   12.50 s  3 cases differ",
+        "                               IndexError: tuple index",
+        "  skipped  generate            no torch",
     ]
 
 
 def test_a_check_without_a_detail_is_a_line_all_the_same() -> None:
     told = text("verify", FOUND._replace(checks=(PASSED._replace(detail=""),))).splitlines()
-    assert "    passed   source    0.25 s" in told
+    assert "  passed   source      0.25 s" in told
 
 
 @pytest.mark.parametrize(
     ("checks", "conclusion"),
     [
         ((PASSED,), "1 check passed, on"),
-        ((PASSED, PASSED), "2 checks passed, on"),
+        ((PASSED, PASSED._replace(name="bytecode")), "2 checks passed, on"),
         ((PASSED, FAILED, SKIPPED), "1 of 3 checks failed, 1 skipped, on"),
     ],
 )
 def test_the_conclusion_says_what_was_tested_on_what(checks: tuple[Check, ...], conclusion: str) -> None:
     told = text("verify", FOUND._replace(checks=checks, device=EMULATED))
     words = "an emulated MPS device with the rules of torch 2.1 on macOS 13; no Apple GPU was used."
-    assert f"    {conclusion} {words}" in told.splitlines()
+    assert f"  {conclusion} {words}" in told.splitlines()
 
 
 def test_a_real_device_is_not_called_emulated() -> None:
@@ -343,14 +323,14 @@ def test_without_a_device_nothing_was_run() -> None:
 
 
 def test_verbose_adds_the_files_and_their_digests() -> None:
-    told = text("apply", FOUND, style=output.TextStyle(verbose=True)).splitlines()
+    told = text("apply", FOUND, style=TextStyle(verbose=True)).splitlines()
     assert {f"    file   {FILE}", f"    before sha256 {'a' * 64}", f"    after  sha256 {'b' * 64}"} <= set(told)
 
 
 def test_a_diff_is_shown_whole_and_alone_where_nothing_else_is_wanted() -> None:
     diff = "--- a\n+++ b\n@@ -1 +1 @@\n-old\n+new\n same\n"
     result = FOUND._replace(diff=diff)
-    assert text("apply", result).endswith(f"\n\n{diff.rstrip()}")
+    assert f"\n\n{diff.rstrip()}\n\n" in text("apply", result)
     assert plain(output.diffs([result, FOUND])) == diff.rstrip()
     colored = [line.partition("m")[0] for line in output.diffs([result]).splitlines()]
     assert colored == ["\033[31", "\033[32", "\033[34", "\033[31", "\033[32", " sa"]
@@ -362,15 +342,51 @@ def test_a_source_gives_a_terminal_no_orders_by_its_diff() -> None:
     assert shown == "--- a\n+++ b\n@@ -1 +1 @@\n-old\\x1b]0;title\\x07\\x9b2J\n+new\tand\fon\r"
 
 
-def test_sentences_are_wrapped_to_a_terminal_and_never_elsewhere() -> None:
-    long = FOUND._replace(note="word " * 40)
-    assert max(map(len, text("apply", long, style=output.TextStyle(width=60)).splitlines()[4:])) <= 60
-    assert max(map(len, text("apply", long).splitlines())) >= 200
-    path = f"/{'long-name' * 20}"
-    told = text("apply", FOUND._replace(note=f"It is in {path} now."), style=output.TextStyle(width=60)).splitlines()
-    assert f"    {path}" in told  # one that is broken could not be copied
+def test_patches_of_a_target_share_the_checks_that_are_not_of_their_own_files() -> None:
+    bytecode = PASSED._replace(name="bytecode")
+    other = FOUND._replace(patch="direct_isin", checks=(PASSED._replace(detail="5 files"), bytecode))
+    told = text("verify", FOUND._replace(checks=(PASSED, bytecode)), other)
+    assert [line.split()[1] for line in told.splitlines() if line.startswith("  passed")] == [
+        "source",
+        "source",
+        "bytecode",
+    ]
+    assert "  3 checks passed, " in told
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+@pytest.mark.parametrize("command", ["status", "apply", "verify", "revert"])
+def test_a_terminal_gets_no_line_that_it_has_to_break(command: str, width: int) -> None:
+    long = FOUND._replace(
+        note="word " * 40, changed=True, checks=(FAILED,) if command == "verify" else (), device=EMULATED
+    )
+    missed = FOUND._replace(target=OTHER._replace(site_packages=Path("/img")), error=REFUSED.error)
+    found = long._replace(target=TARGET._replace(site_packages=Path("/srv")))
+    lines = text(command, found, missed, style=TextStyle(width=width)).splitlines()
+    assert max(map(len, lines)) <= width
+    assert max(map(len, text(command, long).splitlines())) >= (200 if command != "verify" else 90)
+
+
+def test_paths_and_commands_are_not_broken() -> None:
+    odd = TARGET._replace(site_packages=Path("/srv/my own env/lib/python3.11/site-packages"))
+    told = text("status", FOUND._replace(target=odd), style=TextStyle(width=40), place=("--python", "my own env/bin"))
+    assert f"  {odd.site_packages}" in told.splitlines()
+    assert "  To fix it:  mps-patcher apply --python 'my own env/bin'" in told.splitlines()
+    error = PatcherError("odd", f"{odd.site_packages}/transformers is gone.", "Run `mps-patcher apply --force` again.")
+    lines = plain(output.failure(error, at=odd, width=30)).splitlines()
+    assert lines == [
+        f"error: {odd.site_packages}/transformers",
+        "       is gone.",
+        "hint: Run",
+        "      `mps-patcher apply --force`",
+        "      again.",
+    ]
+    assert plain(output.failure(error)).splitlines() == [f"error: {error.message}", f"hint: {error.hint}"]
+
+
+def test_an_empty_line_of_a_detail_stays() -> None:
     empty = FOUND._replace(checks=(PASSED._replace(detail="one\n\ntwo"),))
-    for width in (60, None):
-        told = text("verify", empty, style=output.TextStyle(width=width)).splitlines()
-        at = told.index("    passed   source    0.25 s  one")
+    for width in (70, None):
+        told = text("verify", empty, style=TextStyle(width=width)).splitlines()
+        at = told.index("  passed   source      0.25 s  one")
         assert told[at + 1 : at + 3] == ["", " " * 31 + "two"]

@@ -58,7 +58,7 @@ class TestRequested:
         alone = two.source.read_bytes(), two.record.read_bytes()
         two.revert()
         notes = [two.apply(name)[name].note for name in order]
-        assert ("from now on it stays" in str(notes[1])) == (order == (DIRECT, ISIN))
+        assert ("it now stays" in str(notes[1])) == (order == (DIRECT, ISIN))
         assert plan_apply(two.take(), [], force=False, backup=True).requested == (DIRECT, ISIN)
         assert set(two.revert(DIRECT)) == {DIRECT}
         assert two.states() == {ISIN: State.PATCHED, DIRECT: State.UNPATCHED}
@@ -83,13 +83,20 @@ class TestRequested:
 
 
 class TestRefusals:
-    def test_an_unknown_body(self, one: Env) -> None:
+    @pytest.mark.parametrize("released", [True, False])
+    def test_an_unknown_body(self, one: Env, released: bool) -> None:
+        """RECORD's digest tells a release that nobody knows, which is to be reported, from an edit, which is not."""
         one.source.write_text(STRANGE)
+        if released:
+            one.list_in_record(one.source)
         before = one.picture()
-        error = one.apply(ISIN)[ISIN].error
+        error, note = one.apply(ISIN)[ISIN].error, str(one.status()[ISIN].note)
         assert error
-        assert error.code == "unknown-body"
+        assert error.code == ("unknown-body" if released else "edited-file")
         assert "--force" in error.hint
+        for text in (f"{error.message} {error.hint}", note):
+            assert ("report" in text) == released
+            assert ("was edited since it was installed: isin_mps_friendly in" in text) != released
         assert one.picture() == before
         assert one.apply(ISIN, force=True)[ISIN].state is State.PATCHED
         assert one.states()[ISIN] is State.PATCHED
@@ -99,7 +106,7 @@ class TestRefusals:
     def test_nothing_is_redirected_to_what_could_not_be_patched(self, two: Env) -> None:
         two.source.write_text(STRANGE)
         before = two.picture()
-        assert codes(two.apply()) == {ISIN: "unknown-body", DIRECT: "needs-patch"}
+        assert codes(two.apply()) == {ISIN: "edited-file", DIRECT: "needs-patch"}
         assert two.picture() == before
 
     @pytest.mark.parametrize(
@@ -165,6 +172,60 @@ class TestRefusals:
         assert two.states()[ISIN] is State.PATCHED
         assert codes(two.revert()) == {ISIN: None, DIRECT: None}
         assert two.picture() == before
+
+
+class TestEditedSinceInstalled:
+    """In a file that RECORD has another digest of, whatever is unknown is the user's, and no release's."""
+
+    NOTE = "apply --force replaces the function; revert then brings the edit back."
+
+    def test_force_patches_the_edited_file_and_revert_brings_the_edit_back(self, one: Env) -> None:
+        one.source.write_text(STRANGE)
+        before = one.picture()
+        assert self.NOTE in str(one.status()[ISIN].note)
+        assert one.apply(force=True)[ISIN].state is State.PATCHED
+        one.revert()
+        assert one.picture() == before
+        assert codes(one.apply())[ISIN] == "edited-file"
+
+    def test_an_edit_that_leaves_a_known_function_is_no_hindrance(self, one: Env) -> None:
+        append(one.source)
+        assert (one.states()[ISIN], codes(one.apply())[ISIN]) == (State.UNPATCHED, None)
+
+    @pytest.mark.parametrize("text", ["def isin_mps_friendly(:\n", "isin_mps_friendly = None\n", "@x\n" + STRANGE])
+    def test_what_force_cannot_patch_is_not_said_to_be(self, one: Env, text: str) -> None:
+        one.source.write_text(text)
+        result, error = one.status()[ISIN], one.apply()[ISIN].error
+        assert "was edited since it was installed: " in str(result.note)
+        assert error
+        assert (error.code, "--force" in f"{result.note}{error.hint}") == ("edited-file", False)
+        assert one.apply(force=True)[ISIN].error
+
+    def test_a_function_that_was_taken_out(self, one: Env) -> None:
+        one.source.write_text("import torch\n")
+        error = one.apply(ISIN)[ISIN].error
+        assert error
+        assert error.code == "edited-file"
+        assert "report" not in error.hint
+
+    def test_an_unknown_call(self, two: Env) -> None:
+        two.callers[0].write_text("import torch\n\nisin = torch.isin\n")
+        error = two.apply(DIRECT)[DIRECT].error
+        assert error
+        assert (error.code, "leaves the unknown use as it is" in error.hint) == ("edited-file", True)
+        assert two.apply(DIRECT, force=True)[DIRECT].error is None
+
+    @pytest.mark.parametrize("row", ["transformers/pytorch_utils.py,,", "transformers/pytorch_utils.py,md5=x,3", None])
+    def test_without_a_digest_it_may_be_a_release(self, one: Env, row: str | None) -> None:
+        one.source.write_text(STRANGE)
+        others = [line for line in one.rows if not line.startswith("transformers/pytorch_utils.py,")]
+        one.record.write_text("".join(f"{line}\n" for line in [*others, *([row] if row else [])]))
+        assert codes(one.apply())[ISIN] == "unknown-body"
+
+    def test_uv_is_said_to_hold_it_too(self, env: Callable[..., Env]) -> None:
+        one = env(installer="uv")
+        one.source.write_text(STRANGE)
+        assert str(one.status()[ISIN].note).endswith("uv's cache may hold the edit too, and bring it back.")
 
 
 class TestEdited:
@@ -284,7 +345,7 @@ class TestOutdated:
         (it, before), fresh = outdated, env()
         applied = it.apply()[ISIN]
         assert (applied.error, applied.state, applied.changed) == (None, State.PATCHED, True)
-        assert "up to date" in str(applied.note)
+        assert "updated" in str(applied.note)
         fresh.apply()
         assert it.source.read_bytes() == fresh.source.read_bytes()
         assert not it.apply()[ISIN].changed

@@ -130,7 +130,7 @@ def test_every_cut_is_repaired_though_another_patch_is_refused(two: Env) -> None
     two.callers[0].write_text("import torch\n\nisin = torch.isin\n")
     original, point = two.picture(), 1
     while killed_at(lambda: two.apply(ISIN), point):
-        assert codes(two.apply(ISIN, DIRECT)) == {ISIN: None, DIRECT: "unknown-call"}
+        assert codes(two.apply(ISIN, DIRECT)) == {ISIN: None, DIRECT: "edited-file"}
         assert two.states() == {ISIN: State.PATCHED, DIRECT: State.MODIFIED}, point
         two.revert()
         assert two.picture() == original, point
@@ -143,7 +143,7 @@ def test_every_cut_of_a_forced_apply_can_be_reverted(one: Env) -> None:
     original, point = one.picture(), 1
     while killed_at(lambda: one.apply(ISIN, force=True), point):
         is_there = b"mps-patcher" in one.source.read_bytes()
-        assert codes(one.apply(ISIN)) == {ISIN: None if is_there else "unknown-body"}, point
+        assert codes(one.apply(ISIN)) == {ISIN: None if is_there else "edited-file"}, point
         expected = (State.PATCHED,) if is_there else (State.MODIFIED, State.INTERRUPTED)
         assert one.states()[ISIN] in expected, point
         do(one, "revert")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
+from terminal import Terminal
 from torch_env import throwaway
 
 from patcher import evidence, operations
@@ -165,18 +166,18 @@ class TestStates:
         before = files(unpatched)
         result = proven(unpatched, static=True)
         assert list(checks(result, "failed")) == ["source"]
-        assert "the body of transformers 4.45.0 - 4.46.1" in checks(result, "failed")["source"]
+        assert "the function of transformers 4.45.0 - 4.46.1" in checks(result, "failed")["source"]
         assert list(checks(result, "passed")) == ["bytecode"]
         assert error(result) == ("verification-failed", 1)
-        assert hint(result) == "`mps-patcher apply` repairs it."
+        assert hint(result) == "Run `mps-patcher apply`, then verify again."
         assert files(unpatched) == before
 
     def test_unpatched_without_an_effect(self, unpatched: Target) -> None:
         """As of a version that no row of the table is about: verified where it is named, and named in the hint too."""
         target = unpatched._replace(version="unknown")
         spared, named = (proven(target, static=True, named=named) for named in (False, True))
-        assert (spared.error, spared.checks, spared.note) == (None, (), "There is nothing to verify.")
-        assert hint(named) == "`mps-patcher apply isin_mps_friendly` repairs it."
+        assert (spared.error, spared.checks, spared.note) == (None, (), "nothing to verify")
+        assert hint(named) == "Run `mps-patcher apply isin_mps_friendly`, then verify again."
 
     @pytest.mark.parametrize("text", ["import inspect  # by hand\n", "import import\n"])
     def test_edited(self, patched: Target, text: str) -> None:
@@ -196,23 +197,34 @@ class TestStates:
     def test_without_a_backup(self, patched: Target) -> None:
         (backup,) = (patched.dist_info / "mps-patcher").glob("*pytorch_utils*")
         backup.unlink()
-        assert "There is no backup" in checks(proven(patched, static=True), "passed")["source"]
+        result = proven(patched, static=True)
+        assert checks(result, "passed")["source"] == "pytorch_utils.py is as the patch makes it"
+        assert "the backup is missing" in str(result.note)
 
     def test_a_release_without_need_of_the_function(self, unpacked: Callable[..., Path]) -> None:
         """The few files that were unpacked call nothing directly."""
         target = target_of(site_packages=unpacked("4.39.3"))
         assert error(proven(target, named=True)) == ("function-absent", 1)
         for result in verify(target, static=True):
-            assert (result.error, result.checks, result.note) == (None, (), "There is nothing to verify.")
+            assert (result.error, result.checks, result.note) == (None, (), "nothing to verify")
 
     def test_a_release_that_lacks_the_function(self, unpacked: Callable[..., Path]) -> None:
         """5.1 and later, from which other packages import it."""
         target = target_of(site_packages=unpacked("5.1.0"))
         for result in (proven(target, static=True), proven(target, static=True, named=True)):
-            assert "defines no isin_mps_friendly" in checks(result, "failed")["source"]
+            assert "has no such function" in checks(result, "failed")["source"]
             assert error(result) == ("verification-failed", 1)
-            assert "mps-patcher apply" in hint(result)
+            assert "`mps-patcher apply`" in hint(result)
         assert proven(apply(target), static=True).error is None
+
+    def test_a_release_that_should_have_the_function(self, unpacked: Callable[..., Path]) -> None:
+        """apply would refuse, so it is not what the hint says."""
+        target = target_of(site_packages=unpacked())
+        with edited(file_of(target), "def isin_mps_friendly(", "def isin_elsewhere("):
+            result = proven(target, static=True)
+            assert (result.state, error(result)) == (State.ABSENT, ("verification-failed", 1))
+            assert "which was not expected" in checks(result, "failed")["source"]
+            assert "mps-patcher apply" not in hint(result)
 
     def test_direct_calls_are_verified_with_the_function_that_they_are_sent_to(self, calls: Target) -> None:
         """Each patch has a check of its own files; all others are made once, and of the files of both."""
@@ -221,7 +233,7 @@ class TestStates:
         apply(calls)
         isin, direct = verify(calls, DIRECT, static=True, named=True)
         assert [list(checks(result, "passed")) for result in (isin, direct)] == [["source", "bytecode"]] * 2
-        assert "calls isin_mps_friendly" in checks(direct, "passed")["source"]
+        assert checks(direct, "passed")["source"] == "2 files are as the patch makes them"
         assert isin.checks[1] is direct.checks[1]
         with edited(calls.site_packages / "transformers/generation/utils.py", "import torch\n", "import torch  #\n"):
             isin, direct = verify(calls, static=True)
@@ -298,14 +310,13 @@ class TestBytecode:
 class TestSelfTest:
     """What is asked of it, and what is made of its answer, however it ends."""
 
-    @pytest.mark.parametrize(
-        ("lack", "code"), [({"torch": None}, "no-torch"), ({"python": None, "torch": "2.1.0"}, "no-interpreter")]
-    )
-    def test_what_cannot_run_is_skipped(self, patched: Target, lack: dict[str, Any], code: str) -> None:
-        target = patched._replace(**lack)
+    @pytest.mark.parametrize("code", ["no-torch", "no-interpreter"])
+    def test_what_cannot_run_is_skipped(self, patched: Target, code: str) -> None:
+        target = patched if code == "no-torch" else patched._replace(python=None, torch="2.1.0")
         result = proven(target)
         assert list(checks(result, "passed")) == ["source", "bytecode"]
-        assert checks(result, "skipped") == dict.fromkeys(RUNNING, "there is no torch to run it with")
+        why = f"{patched.python} finds no torch" if target.python else "there is no interpreter to run it with"
+        assert checks(result, "skipped") == dict.fromkeys(RUNNING, why)
         assert error(result) == (code, 3)
         assert proven(target, static=True).error is None
         with edited(file_of(patched), "import inspect\n", "import inspect  # by hand\n"):
@@ -416,6 +427,7 @@ class TestSelfTest:
         assert list(result.checks[1:]) == found
         assert self.asked.pop("environ")["HF_HUB_OFFLINE"] == "1"
         file, site_packages = str(file_of(patched)), patched.site_packages
+        assert callable(self.asked.pop("meanwhile"))
         assert self.asked == {
             "site_packages": str(site_packages), "files": [file], "file": file, "function": "isin_mps_friendly",
             "contract": "contract.py", "static": False, "owner": site_packages, **options,
@@ -545,6 +557,39 @@ class TestWithTorch:
         assert result.device == Device(kind="emulated-mps", torch=told[0], macos=told[1])
         assert files(whole) == before
 
+    @pytest.mark.parametrize("rules", [{}, {"torch": "2.1"}])
+    def test_a_transformers_that_cannot_be_imported(self, rules: dict[str, Any], whole: Target) -> None:
+        """Told as that, also where it was to be told that torch is another one."""
+        file = whole.site_packages / "transformers" / "utils" / "generic.py"
+        with edited(file, "import inspect\n", "import inspect, nothing_here\n"):
+            result = proven(whole, device="emulated", **rules)
+        why = "ModuleNotFoundError: No module named 'nothing_here' (transformers/utils/generic.py:"
+        for name in ("contract", "callers"):
+            assert checks(result, "failed")[name].startswith(f"transformers.pytorch_utils cannot be imported: {why}")
+        assert error(result) == ("verification-failed", 1)
+        assert hint(result).startswith("Make transformers importable first")
+
+    def test_a_torch_that_this_transformers_does_not_know(self, whole: Target) -> None:
+        file = whole.site_packages / "transformers" / "utils" / "generic.py"
+        with edited(file, "import inspect\n", "import inspect, torch\nassert str(torch.__version__) > '2.12'\n"):
+            result = proven(whole, device="emulated", torch="2.1")
+        assert list(checks(result, "skipped")) == list(RUNNING)
+        assert result.error
+        assert result.error.code == "verification-failed"  # for the file is unpatched
+        assert "cannot be told that it is 2.1" in checks(result, "skipped")["contract"]
+
+    def test_on_a_terminal_each_check_says_how_far_it_is(self, whole_patched: Target, tmp_path: Path) -> None:
+        place = ["verify", "--device", "emulated", "--python", whole_patched.python]
+        first = Terminal(*place, MPS_PATCHER_CACHE=str(tmp_path))
+        assert first.saw(r"\r\033\[Kcontract \d+ of \d{3}\b")
+        assert first.saw(r"\r\033\[Kgenerate \d+ of 24\b")
+        assert first.end() == 0
+        assert [line.split()[1] for line in first.left.splitlines() if line.startswith("  passed")] == ALL
+        assert "last time" not in first.written
+        second = Terminal(*place, MPS_PATCHER_CACHE=str(tmp_path))
+        assert second.saw(r"\(all checks took \d+ (s|min) last time\)")
+        assert second.end() == 0
+
     @pytest.mark.parametrize(
         ("rules", "told"),
         [({}, ("2.13", "14")), ({"torch": "2.1", "macos": "13"}, ("2.1", "13"))],
@@ -555,7 +600,9 @@ class TestWithTorch:
         result = proven(whole_patched, device="emulated", timeout=300, **rules)
         assert list(checks(result, "passed")) == ALL
         assert checks(result, "passed")["generate"] == "24 runs of Llama and T5 gave the CPU's tokens"
-        assert checks(result, "passed")["callers"].startswith("5 of ")  # the function's own, and four of generation
+        assert checks(result, "passed")["callers"].startswith(
+            "5 loaded modules"
+        )  # the function's own, and four of generation
         assert result.error is None
         assert result.device == Device(kind="emulated-mps", torch=told[0], macos=told[1])
         assert files(whole_patched) == before

@@ -53,7 +53,7 @@ class TestTheExample:
     """With real torch, as a user builds it."""
 
     def test_the_build_patches_and_proves(self, example: tuple[Engine, str]) -> None:
-        assert "isin_mps_friendly: patched" in example[1]
+        assert "isin_mps_friendly  patched" in example[1]
         assert "5 checks passed, on an emulated MPS device" in example[1]
 
     def test_the_application_runs_as_an_ordinary_user_on_a_read_only_root(self, example: tuple[Engine, str]) -> None:
@@ -102,12 +102,12 @@ class TestOneLayer:
         (state,) = (data.decode() for name, data in layer.files.items() if name.endswith("state.json"))
         assert not re.search(r"opt/|root|tmp|20\d\d-\d\d", state)
         code, said = step(f"revert --python {PYTHON}", on="localhost/step:1")
-        assert (code, "The file is again as before the patch" in said) == (0, True)
+        assert (code, "pytorch_utils.py is as before the patch" in said) == (0, True)
 
     def test_a_second_apply_adds_nothing(self, step: Step, stages: Engine) -> None:
         assert step(APPLY)[0] == 0
         code, said = step(APPLY, on="localhost/step:1")
-        assert (code, "Already patched" in said) == (0, True)
+        assert (code, "already patched" in said) == (0, True)
         layer = patched_layer(stages, "localhost/step:1")
         assert layer.names() == set()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from documents import read_document
 from rights import drop_all
 
 ROOT = os.geteuid() == 0
@@ -30,7 +30,7 @@ class Told:
 
     @cached_property
     def results(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = json.loads(self.out)["results"]
+        found: list[dict[str, Any]] = read_document(self.out)["results"]
         return found
 
     @property
@@ -45,7 +45,7 @@ class Told:
     @property
     def error(self) -> dict[str, str]:
         """The only error: of the results that have one, or of the whole run."""
-        found = [one["error"] for one in self.results if one["error"]] or [json.loads(self.out)["error"]]
+        found = [one["error"] for one in self.results if one["error"]] or [read_document(self.out)["error"]]
         assert found == found[:1] * len(found)
         return dict(found[0])
 
@@ -103,12 +103,12 @@ class Tool:
 def _hold(told: Told, *, json_asked: bool) -> None:
     """No traceback, no raw control character, errors in pairs of lines, or one JSON document that is all there is."""
     if json_asked:
-        document = json.loads(told.out)
+        document = read_document(told.out)
         assert (document["schema"], document["ok"], told.err) == (1, told.code == 0, "")
         errors = [*(one["error"] for one in document["results"]), document.get("error")]
         lines = [line for error in errors if error for line in (error["message"], error["hint"])]
     else:
-        lines = told.err.splitlines()
+        lines = [line for line in told.err.splitlines() if not line.startswith("note: ")]
         assert [line.split(":")[0] for line in lines] == ["error", "hint"] * (len(lines) // 2)
     for line in [*lines, *told.out.split("\n")]:
         assert all(char.isprintable() for char in line), line

@@ -56,13 +56,13 @@ def test_a_command_that_is_suggested_for_such_a_path_works_in_a_shell(
     tool: Any, odd: Path, environ: dict[str, str]
 ) -> None:
     told = tool("status", "isin_mps_friendly", "--site-packages", odd)
-    (line,) = [line for line in told.out.splitlines() if line.strip().startswith("next: ")]
+    (line,) = [line for line in told.out.splitlines() if line.strip().startswith("To fix it: ")]
     bash = shutil.which("bash")
     if bash is None:
         pytest.skip("there is no bash")
-    words = line.strip().removeprefix("next: ").removeprefix("mps-patcher ")
+    words = line.strip().removeprefix("To fix it: ").strip().removeprefix("mps-patcher ")
     told_words = subprocess.run([bash, "-c", f"printf '%s\\0' {words}"], capture_output=True, check=True, env=environ)
-    assert told_words.stdout.split(b"\0")[:-1] == [b"apply", b"--site-packages", os.fsencode(odd)]
+    assert told_words.stdout.split(b"\0")[:-1] == [b"apply", b"isin_mps_friendly", b"--site-packages", os.fsencode(odd)]
 
 
 def test_a_refusal_about_such_a_path_is_one_line_of_cause_and_one_of_cure(tool: Any, odd: Path) -> None:

@@ -1,4 +1,7 @@
-"""docs/environments.md, word by word: each block is run as it stands there, by the real tool, in a new project."""
+"""docs/environments.md, word by word: each block is run as it stands there, by the real tool, in a new project.
+
+And the README: installed as it says, the tool does what it says.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ pytestmark = pytest.mark.recipes
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "environments.md").read_text("utf-8")
-TOOLS = ("poetry>=2", "pre-commit>=4", "uv>=0.5")
+TOOLS = ("pipx>=1.5", "poetry>=2", "pre-commit>=4", "uv>=0.5")
 PROJECT = """\
 [project]
 name = "app"
@@ -81,7 +84,13 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Project]
         pip = [str(folder / name / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "-q", "install"]
         subprocess.run([*pip, *wanted], check=True)
     (folder / "bin").mkdir()
-    for name in ("patcher/bin/mps-patcher", "tools/bin/uv", "tools/bin/poetry", "tools/bin/pre-commit"):
+    for name in (
+        "patcher/bin/mps-patcher",
+        "tools/bin/uv",
+        "tools/bin/pipx",
+        "tools/bin/poetry",
+        "tools/bin/pre-commit",
+    ):
         (folder / "bin" / Path(name).name).symlink_to(folder / name)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(OWN)}
     environ = {
@@ -128,11 +137,11 @@ def test_the_words_of_an_installer_patch_and_patch_again(
     apply, check = blocks(heading)
     if heading == "pip":
         project.environ["PIP_NO_DEPS"] = "1"  # the rest is downloaded by the others
-    assert "isin_mps_friendly: patched" in project.succeed(apply)
+    assert "isin_mps_friendly  patched" in project.succeed(apply)
     assert b"mps-patcher" in project.source(python)
     project.succeed(check)
     again = project.succeed(apply)
-    assert "Already patched" in again
+    assert "already patched" in again
     project.succeed(drops)
     assert b"mps-patcher" not in project.source(python)
     assert project.run(check)[0] == 4
@@ -157,7 +166,7 @@ def test_the_words_of_conda_but_for_its_own(project: Project) -> None:
     assert update.startswith("conda env update")
     python = '"$CONDA_PREFIX/bin/python"'
     for _ in range(2):
-        assert "isin_mps_friendly: patched" in project.succeed(apply)
+        assert "isin_mps_friendly  patched" in project.succeed(apply)
         assert b"mps-patcher" in project.source(python)
         project.succeed("mps-patcher status --check")  # CONDA_PREFIX is enough
         project.succeed(install)
@@ -176,12 +185,38 @@ def test_the_words_of_the_makefile(project: Project) -> None:
     project.succeed("make env && make check")
 
 
-def test_the_words_of_pre_commit(project: Project, tmp_path: Path) -> None:
-    checkout = tmp_path / "mps-patcher"
+@pytest.mark.parametrize("installer", ["pipx install .", "uv tool install ."])
+def test_the_readme_installs_and_patches(project: Project, tmp_path: Path, installer: str) -> None:
+    install, use = re.findall(r"(?ms)^```sh\n(.*?)^```$", (ROOT / "README.md").read_text("utf-8"))
+    assert installer in install
+    checkout, programs = copy_checkout(tmp_path), tmp_path / "programs"
+    project.environ.update(PIPX_HOME=str(tmp_path / "pipx"), PIPX_BIN_DIR=str(programs))
+    project.environ.update(UV_TOOL_DIR=str(tmp_path / "uv"), UV_TOOL_BIN_DIR=str(programs))
+    project.succeed(f"cd {checkout} && {installer}")
+    project.environ["PATH"] = f"{programs}:{project.environ['PATH']}"
+    assert project.succeed("command -v mps-patcher").strip() == str(programs / "mps-patcher")
+    project.succeed("python3 -m venv .venv && .venv/bin/pip install -q --no-deps -r requirements.txt")
+    original = project.source(".venv/bin/python")
+    status, apply, verify, revert = use.splitlines()
+    project.succeed(f"{status}\n{apply}")
+    assert b"mps-patcher" in project.source(".venv/bin/python")
+    assert project.run(verify)[0] == 3  # there is no torch
+    project.succeed(revert)
+    assert project.source(".venv/bin/python") == original
+
+
+def copy_checkout(folder: Path) -> Path:
+    """A checkout of what git has here, without its history."""
+    checkout = folder / "mps-patcher"
     files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True).stdout.split(b"\0")
     for name in (os.fsdecode(name) for name in files if name and (ROOT / os.fsdecode(name)).exists()):
         (checkout / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / name, checkout / name)
+    return checkout
+
+
+def test_the_words_of_pre_commit(project: Project, tmp_path: Path) -> None:
+    checkout = copy_checkout(tmp_path)
     (config,) = blocks("pre-commit", "yaml")
     new = "git init -q && git add -A && git commit -q -m new"
     commit = project.succeed(f"cd mps-patcher && {new} && git rev-parse HEAD").strip()
@@ -194,6 +229,6 @@ def test_the_words_of_pre_commit(project: Project, tmp_path: Path) -> None:
     assert code
     assert "transformers is patched" in said
     assert "exit code: 4" in said
-    assert re.search(r"next: mps-patcher apply --python \S*/\.venv/bin/python$", said, re.MULTILINE)
+    assert re.search(r"To fix it:  mps-patcher apply --python \S*\.venv/bin/python$", said, re.MULTILINE)
     project.succeed("mps-patcher apply --python .venv/bin/python")
     assert "Passed" in project.succeed("git commit -q -m first")

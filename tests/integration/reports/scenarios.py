@@ -1,4 +1,4 @@
-"""The reports that are replayed. To add one, add a Scenario to one of these modules, and its link to the README.
+"""The reports that are replayed. To add one, add a Scenario to one of these modules, and its link to docs/reports.md.
 
 What the reports say was read in their threads; a release that a thread does not name was chosen as `said` tells.
 """

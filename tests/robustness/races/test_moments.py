@@ -7,7 +7,6 @@ there.
 from __future__ import annotations
 
 import itertools
-import json
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 import syscalls
+from documents import read_document
 
 pytestmark = pytest.mark.skipif(not syscalls.available(), reason="system calls cannot be held here")
 
@@ -69,7 +69,7 @@ def held(venv: Any, command: str, step: str, installer: list[str]) -> dict[str, 
     ending = syscalls.intercept(venv.patcher(command, "--json"), judge, environ=venv.environ)
     assert "Traceback" not in ending.err
     assert reached, (ending.out, ending.err)
-    return {**json.loads(ending.out), "code": ending.status}
+    return {**read_document(ending.out), "code": ending.status}
 
 
 @pytest.mark.parametrize(("tool", "command", "step", "what"), [*cases()])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import py_compile
 import random
@@ -24,6 +23,7 @@ from zipfile import ZipFile
 
 import pytest
 from command import results_here
+from documents import read_document
 
 ROOT = Path(__file__).resolve().parents[3]
 PROCESSES = 16
@@ -167,7 +167,7 @@ class Race:
                 assert killed_after, "a deadlock"
                 return
         assert all(said.startswith("Waiting for another mps-patcher") for said in err.splitlines()), err
-        self.judge(line, process.returncode, json.loads(out))
+        self.judge(line, process.returncode, read_document(out))
 
     def await_work(self, process: subprocess.Popen[str]) -> None:
         """Returns when the process has the target open, where the system tells; it may have to wait for others."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from documents import read_document
 
 pytestmark = pytest.mark.races
 
@@ -31,7 +31,7 @@ def ended(process: subprocess.Popen[str]) -> str:
     """How a command of ours ended, which must be as the contract says."""
     out, err = process.communicate(timeout=120)
     assert all(said.startswith("Waiting for another mps-patcher") for said in err.splitlines()), err
-    told = json.loads(out)
+    told = read_document(out)
     assert told["ok"] == (process.returncode == 0)
     errors = {one["error"]["code"] for one in told["results"] if one["error"]}
     assert "defect" not in errors, told

@@ -205,7 +205,7 @@ def test_another_use_is_told_of_and_stays_and_force_passes_over_it(text: str, to
         assert edit_source(source, PATH, PATCH, force=True) == f"{OURS}{text}{DONE}".encode()
 
 
-NO_IMPORT = "the module does not say `import torch` plainly, or binds torch to something else"
+NO_IMPORT = "the module has no plain `import torch`, or uses torch for something else"
 UNCERTAIN = {
     "nothing imports torch": ("", NO_IMPORT),
     "another name": ("import torch as t\n", NO_IMPORT),
@@ -226,14 +226,14 @@ UNCERTAIN = {
     "deleted": (f"{HEAD}del torch\n", NO_IMPORT),
     "a pattern's": (f"{HEAD}match a:\n    case [*torch]: pass\n", NO_IMPORT),
     "a star": (f"{HEAD}from .names import *\n", NO_IMPORT),
-    "our name as a variable": (f"{HEAD}isin_mps_friendly = 1\n", "the module binds isin_mps_friendly itself"),
+    "our name as a variable": (f"{HEAD}isin_mps_friendly = 1\n", "the module has its own isin_mps_friendly"),
     "our name as a parameter": (
         f"{HEAD}def f(isin_mps_friendly): pass\n",
-        "the module binds isin_mps_friendly itself",
+        "the module has its own isin_mps_friendly",
     ),
     "our name imported": (
         f"{HEAD}from ...pytorch_utils import isin_mps_friendly\n",
-        "the module binds isin_mps_friendly itself",
+        "the module has its own isin_mps_friendly",
     ),
 }
 

@@ -164,7 +164,7 @@ UNKNOWN = {
 
 @pytest.mark.parametrize("body", UNKNOWN.values(), ids=UNKNOWN)
 def test_an_unknown_body_is_replaced_by_force_only(body: str) -> None:
-    check_noop(ABOVE + HEAD + body, "unknown-body", "has a body that is not known|too long", force=False)
+    check_noop(ABOVE + HEAD + body, "unknown-body", "is not the function of any known release|too long", force=False)
     check_edited(ABOVE + HEAD + body + BELOW, ABOVE + BANNER + HEAD + BODY + BELOW, force=True)
 
 
@@ -217,8 +217,8 @@ def test_decoys_are_left_alone(decoy: str) -> None:
 
 
 OTHER_FUNCTIONS = {
-    "defined twice": (OLD + OLD, "binds isin_mps_friendly 2 times"),
-    "defined under a condition too": (f"{OLD}if something:\n{INDENTED}", "binds isin_mps_friendly 2 times"),
+    "defined twice": (OLD + OLD, "defines isin_mps_friendly 2 times"),
+    "defined under a condition too": (f"{OLD}if something:\n{INDENTED}", "defines isin_mps_friendly 2 times"),
     "assigned too": (f"{OLD}{NAME} = another\n", "2 times"),
     "imported too": (f"from elsewhere import {NAME}\n{OLD}", "2 times"),
     "bound from inside a function": (f"{OLD}def f():\n    global {NAME}\n", "2 times"),
@@ -230,10 +230,13 @@ OTHER_FUNCTIONS = {
     "a coroutine": (f"async {OLD}", "not a plain function"),
     "a class": (f"class {NAME}:\n{INDENTED}", "not a plain function"),
     "a lambda": (f"{NAME} = lambda elements, test_elements: None\n", "not a plain function"),
-    "one parameter": (OLD.replace(", test_elements: torch.Tensor | int", ""), "has other parameters"),
-    "a default": (OLD.replace("torch.Tensor | int)", "torch.Tensor | int = 1)"), "has other parameters"),
-    "positions only": (OLD.replace("(elements: torch.Tensor,", "(elements: torch.Tensor, /,"), "has other parameters"),
-    "a default too deep to compare": (OLD.replace("int)", f"int = {'-' * 900}1)"), "has other parameters"),
+    "one parameter": (OLD.replace(", test_elements: torch.Tensor | int", ""), "other parameters"),
+    "a default": (OLD.replace("torch.Tensor | int)", "torch.Tensor | int = 1)"), "other parameters"),
+    "positions only": (
+        OLD.replace("(elements: torch.Tensor,", "(elements: torch.Tensor, /,"),
+        "other parameters",
+    ),
+    "a default too deep to compare": (OLD.replace("int)", f"int = {'-' * 900}1)"), "other parameters"),
 }
 
 
@@ -259,7 +262,7 @@ def test_what_libcst_does_not_read_as_python_does_is_refused() -> None:
     [
         (b"extra = 1\n", "the rest of the file would not be read as it was"),
         (b"from __future__ import (\n", "cannot be parsed as Python"),
-        (OLD.encode(), "binds isin_mps_friendly 2 times"),
+        (OLD.encode(), "defines isin_mps_friendly 2 times"),
     ],
 )
 def test_a_result_that_is_not_as_expected_is_refused(wrong: bytes, told: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,7 +119,7 @@ def test_a_whole_report() -> None:
         "| transformers | 4.45.1 |\n"
         "| platform | Linux |\n"
         "| patches | in memory |\n"
-        "| mps-patcher | 0.1.0 |\n"
+        "| mps-patcher | 1.0.0 |\n"
     )
 
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from patcher.evaluation.progress import BarProgress, LineProgress, Progress, choose_progress, duration
+from patcher.evaluation.progress import BarProgress, LineProgress, Progress, choose_progress
 
 
 def run(shown: Progress, done: int, total: int) -> None:
@@ -72,10 +72,3 @@ def test_which_is_shown_where(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     run(choose_progress(print, quiet=True, terminal=True), 0, 3)
     assert capsys.readouterr() == ("", "")
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0.2, "0 s"), (59.4, "59 s"), (61, "1 min"), (3700, "1 h 1 min"), (200_000, "55 h 33 min")]
-)
-def test_durations(seconds: float, text: str) -> None:
-    assert duration(seconds) == text

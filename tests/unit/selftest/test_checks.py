@@ -60,14 +60,14 @@ def test_every_loaded_module_that_has_the_function_is_asked(package: Path) -> No
     (package / "models" / "not_loaded.py").write_text(f"{NAME} = None\n")
     (package / "models" / "within.py").write_text(f"def call():\n    {IMPORT}")
     told, _ = ask("callers", package, "transformers.models.loaded", "transformers.models.within")
-    assert told == "3 of 7 loaded modules have the function, each the installed one"
+    assert told == "3 loaded modules have the function, each the installed one"
 
 
 def test_nobody_need_import_it(package: Path) -> None:
     (package / "generation" / "stopping_criteria.py").unlink()
     (package / "generation" / "utils.py").write_text("")
     told, _ = ask("callers", package)
-    assert told == "1 of 3 loaded modules have the function, each the installed one"
+    assert told == "1 loaded module has the function, each the installed one"
 
 
 @pytest.mark.parametrize(

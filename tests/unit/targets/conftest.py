@@ -34,7 +34,7 @@ class Env:
 @pytest.fixture
 def environ(tmp_path: Path) -> dict[str, str]:
     """A user's environment, with nothing of this run's own Python in it."""
-    ours = ("PYTHON", "VIRTUAL_ENV", "CONDA", "COVERAGE", "PIP_", "UV_")
+    ours = ("PYTHON", "MPS_PATCHER", "VIRTUAL_ENV", "CONDA", "COVERAGE", "PIP_", "UV_")
     clean = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
     return {**clean, "HOME": str(tmp_path / "home")}
 

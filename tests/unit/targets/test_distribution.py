@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from patcher.errors import CannotTell, PatcherError
+from patcher.errors import REINSTALL, CannotTell, PatcherError
+from patcher.storage.record import record_row
 from patcher.targets.distribution import (
     dist_infos,
     holds_install,
     installed_version,
     installer_of,
-    named_version,
     read_distribution,
 )
 
@@ -70,18 +70,36 @@ def stating(version: str) -> Change:
     return write("transformers/__init__.py", f'# Copyright\n\n__version__ = "{version}"\n\nimport x\n')
 
 
+def recorded(change: Change) -> Change:
+    """A change of `__init__.py` that RECORD knows of."""
+
+    def both(folder: Path) -> None:
+        change(folder)
+        list_in_record(folder / INFO)
+
+    return both
+
+
+def list_in_record(info: Path) -> None:
+    """Makes RECORD list `transformers/__init__.py` as it is."""
+    name = "transformers/__init__.py"
+    row = record_row(name, (info.parent / name).read_bytes())
+    others = [line for line in (info / "RECORD").read_text().splitlines() if not line.startswith(f"{name},")]
+    (info / "RECORD").write_text("\n".join([row, *others, ""]))
+
+
 EDITABLE = '{"url": "file:///s", "dir_info": {"editable": true}}'
 REFUSED: dict[str, tuple[Change, str, str]] = {
     "no dist-info": (rename(INFO, "elsewhere"), "no-metadata", "Install a release"),
-    "no METADATA": (unlink(f"{INFO}/METADATA"), "no-metadata", "Install a release"),
+    "no METADATA": (unlink(f"{INFO}/METADATA"), "no-metadata", REINSTALL),
     "an egg": (rename(INFO, "transformers-4.45.1-py3.11.egg-info"), "no-metadata", "Install a release"),
-    "no package": (rename("transformers", "elsewhere"), "no-files", "--no-deps transformers==VERSION."),
-    "no __init__.py": (unlink("transformers/__init__.py"), "no-files", "--force-reinstall"),
-    "METADATA empty": (write(f"{INFO}/METADATA", ""), "broken-metadata", "--force-reinstall"),
-    "METADATA says it in its body": (write(f"{INFO}/METADATA", "Name: t\n\nVersion: 4.45.1\n"), "broken-metadata", ""),
-    "METADATA a pipe": (pipe_for(f"{INFO}/METADATA"), "broken-metadata", "--force-reinstall"),
-    "another's files": (stating("4.26.1"), "version-mismatch", "adapter-transformers does. Reinstall"),
-    "of a development version": (stating("4.45.1.dev0"), "version-mismatch", "transformers==4.45.1."),
+    "no package": (rename("transformers", "elsewhere"), "no-files", REINSTALL),
+    "no __init__.py": (unlink("transformers/__init__.py"), "no-files", REINSTALL),
+    "METADATA empty": (write(f"{INFO}/METADATA", ""), "broken-metadata", REINSTALL),
+    "METADATA says it in the body": (write(f"{INFO}/METADATA", "Name: t\n\nVersion: 1"), "broken-metadata", REINSTALL),
+    "METADATA a pipe": (pipe_for(f"{INFO}/METADATA"), "broken-metadata", REINSTALL),
+    "another's files": (stating("4.26.1"), "version-mismatch", REINSTALL),
+    "of a development version": (stating("4.45.1.dev0"), "version-mismatch", REINSTALL),
     "egg-link": (write("transformers.egg-link", "/src"), "editable-install", "source tree"),
     "editable .pth": (write("__editable__.transformers-4.45.1.pth", "/src"), "editable-install", "source tree"),
     "editable": (write(f"{INFO}/direct_url.json", EDITABLE), "editable-install", "source tree"),
@@ -113,6 +131,7 @@ ACCEPTED: dict[str, Change] = {
     "the version in its code": stating("4.45.1"),
     "in another spelling": stating("4.45.1.0"),
     "with a local label": stating("4.45.1+metal"),
+    "another version in its code, as it was released": recorded(stating("4.45.0.dev0")),
     "a version that is none, computed": write("transformers/__init__.py", "__version__ = find()\n"),
 }
 
@@ -140,29 +159,58 @@ def test_a_version_that_is_none(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("stated", ["4.45.1", "4.44.2", "4.30.0", None])
-def test_of_several_the_stale_one_is_named(folder: Path, stated: str | None) -> None:
+def test_of_several_the_version_in_the_code_tells_whose_the_files_are(folder: Path, stated: str | None) -> None:
     """As `pip install --target DIR --upgrade` leaves them."""
-    old = folder / "Transformers-4.44.2.dist-info"
-    shutil.copytree(folder / INFO, old)
+    old = another(folder, "4.44.2")
     if stated:
         stating(stated)(folder)
     told = refusal(folder)
     assert (told.code, told.exit_code) == ("several-distributions", 1)
-    assert f"{old.name}, {INFO}" in told.message
+    assert f"{old.name}, {INFO}; " in told.message
     stale = {"4.45.1": old, "4.44.2": folder / INFO}.get(stated or "")
-    assert told.hint.endswith(f"so delete what is stale: rm -r {stale}" if stale else "to reinstall does not end it.")
+    gone = [stale] if stale else [folder / "transformers", old, folder / INFO]
+    assert told.hint.endswith(f": rm -r {shlex.join(map(str, gone))}")
+    assert (f"the files are those of {stated}." if stale else "cannot be told.") in told.message
 
 
-def test_pip_leaves_two_and_deleting_the_stale_one_ends_it(wheels: Callable[[str], Path], tmp_path: Path) -> None:
-    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--no-compile", "--upgrade"]
-    folder = tmp_path / "lib"
-    for release in ("4.44.2", "4.45.1"):
-        subprocess.run([*pip, "--target", folder, str(wheels(release))], check=True, stderr=subprocess.DEVNULL)
+@pytest.mark.parametrize("owner", ["4.45.1", "4.44.2"])
+def test_of_several_record_decides_before_the_version_in_the_code(folder: Path, owner: str) -> None:
+    old = another(folder, "4.44.2")
+    stating("4.44.2" if owner == "4.45.1" else "4.45.1")(folder)
+    list_in_record(folder / f"Transformers-{owner}.dist-info" if owner == "4.44.2" else folder / INFO)
     told = refusal(folder)
-    assert (told.code, named_version(folder)) == ("several-distributions", None)
-    _, _, words = told.hint.partition("stale: ")
-    subprocess.run(shlex.split(words), check=True)
-    assert read_distribution(folder)[1] == named_version(folder) == "4.45.1"
+    assert f"the files are those of {owner}." in told.message
+    assert told.hint.endswith(f"rm -r {old if owner == '4.45.1' else folder / INFO}")
+
+
+def another(folder: Path, version: str) -> Path:
+    """The metadata of another release beside that of the install."""
+    info = folder / f"Transformers-{version}.dist-info"
+    shutil.copytree(folder / INFO, info)
+    (info / "METADATA").write_text(f"Name: transformers\nVersion: {version}\n")
+    return info
+
+
+def owned_by(folder: Path, name: str, version: str) -> None:
+    """Makes the files another project's, as adapter-transformers does."""
+    info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    (info / "RECORD").write_text("")
+    list_in_record(info)
+
+
+def test_files_of_another_project_are_told_with_its_name(folder: Path) -> None:
+    stating("4.26.1")(folder)
+    assert "something that is no installer put files of 4.26.1 in" in refusal(folder).message
+    owned_by(folder, "adapter-transformers", "3.2.1.post0")
+    told = refusal(folder)
+    assert told.code == "version-mismatch"
+    assert "but adapter-transformers 3.2.1.post0 put files of 4.26.1 in" in told.message
+    shutil.rmtree(folder / INFO)
+    told = refusal(folder)
+    assert told.code == "no-metadata"
+    assert "belongs to adapter-transformers 3.2.1.post0, which carries its own copy, 4.26.1." in told.message
 
 
 @pytest.mark.parametrize("place", ["_internal", "App.app/Contents/Frameworks", "dist/app"])
@@ -195,7 +243,7 @@ def test_a_link_to_a_shared_folder(folder: Path, tmp_path: Path, name: str) -> N
     told = refusal(folder)
     assert told.code == "linked-package"
     assert str(tmp_path / "shared") in told.message
-    assert told.hint.endswith(f"--site-packages {tmp_path}.")
+    assert told.hint.endswith(f"--site-packages {tmp_path}")
 
 
 def test_a_site_packages_that_is_a_link(folder: Path, tmp_path: Path) -> None:
@@ -203,7 +251,7 @@ def test_a_site_packages_that_is_a_link(folder: Path, tmp_path: Path) -> None:
     folder.symlink_to(real)
     told = refusal(folder)
     assert told.code == "linked-folder"
-    assert told.hint.endswith(f"--site-packages {shlex.quote(str(real))}.")
+    assert told.hint.endswith(f"--site-packages {shlex.quote(str(real))}")
 
 
 def test_what_is_no_folder(wheels: Callable[[str], Path], tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from patcher.errors import PatcherError
 from patcher.model import NotFound, Target
-from patcher.targets.find import TargetOptions, current_folder, default_interpreter, find_targets, folders_below
+from patcher.targets.find import TargetOptions, current_folder, default_interpreter, find_targets
+from patcher.targets.search import folders_below
 
 INFO = "transformers-4.45.1.dist-info"
 
@@ -34,6 +35,7 @@ class TestPython:
             pycache_prefix=None,
             reason="--python names ../env/bin/python",
             search_path=found.search_path,
+            shared=None,
         )
         assert found.python.is_symlink()
         assert found.site_packages in found.search_path
@@ -46,7 +48,7 @@ class TestPython:
         assert found.reason == "--python names .venv"
         (missing,) = look(python=[cwd])
         assert (missing.python, missing.error.code) == (cwd / "bin" / "python", "python-not-found")
-        assert "the folder of an environment" in missing.error.hint
+        assert missing.error.hint == f"Did you mean --python {cwd / '.venv'}?"
 
     def test_a_bare_name_is_looked_up_on_path(self, venv: Any, install: Any, look: Any, cwd: Path) -> None:
         env = venv()
@@ -92,7 +94,7 @@ class TestShared:
     """What other environments may share is said to be."""
 
     def said(self, found: Target, prefix: Path) -> bool:
-        return found.reason.endswith(f"; it lies outside of {prefix}, so other environments may share it")
+        return found.shared == f"it lies outside {prefix}"
 
     @pytest.mark.parametrize("where", ["base", "venv"])
     def test_system_site_packages(self, whole: Any, venv: Any, install: Any, look: Any, where: str) -> None:
@@ -120,7 +122,7 @@ class TestShared:
         install(env.site_packages)
         (tmp_path / "alias").symlink_to(env.prefix)
         (found,) = look(python=[tmp_path / "alias"])
-        assert found.reason == f"--python names {tmp_path / 'alias'}"
+        assert (found.reason, found.shared) == (f"--python names {tmp_path / 'alias'}", None)
 
     def test_the_user_site(self, look: Any, wheels: Any, tmp_path: Path) -> None:
         base = Path(sys.base_prefix) / "bin" / "python3"
@@ -264,6 +266,7 @@ class TestSearch:
         holding(tmp_path / "pkgs" / "transformers-4.45.1-py_0" / "site-packages")
         (tmp_path / "pkgs" / "transformers-4.45.1-py_0" / "info").mkdir()
         (tmp_path / "pkgs" / "transformers-4.45.1-py_0" / "info" / "index.json").write_text("{}")
+        holding(tmp_path / "pex" / "installed_wheels" / "3" / "be9ef6" / "transformers-4.45.1-py3-none-any.whl")
         kept = holding(tmp_path / "venv" / "lib" / "python3.11" / "site-packages")
         (tmp_path / "venv" / "info").mkdir()
         for name in ("CACHEDIR.TAG", "pyvenv.cfg"):  # uv tags the environments that it makes, too

@@ -23,6 +23,7 @@ from patcher.targets import interpreter
 from patcher.targets.interpreter import Answer, ask_python, python_in, run_python, selftest_environment
 
 CACHE = Path("/nowhere/cache")
+PYENV = sorted((Path.home() / ".pyenv/versions").glob("3.[6-9].*"))
 SOMEBODY = 12345
 only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 Ask = Callable[..., Answer]
@@ -138,17 +139,17 @@ class TestAsk:
         assert caught.value.message.startswith(f"{python} does not answer as a Python would: {told}")
 
     def test_what_cannot_be_run(self, ask: Ask, tmp_path: Path) -> None:
-        (tmp_path / "text").write_text("not executable")
-        (tmp_path / "foreign").write_bytes(b"\x7fELF" + bytes(60))
-        (tmp_path / "foreign").chmod(0o755)
+        (tmp_path / "python").write_text("not executable")
+        (tmp_path / "pypy3").write_bytes(b"\x7fELF" + bytes(60))
+        (tmp_path / "pypy3").chmod(0o755)
         (tmp_path / "link").symlink_to("gone")
         told = {}
         for path in (
             tmp_path / "none",
             tmp_path / "link",
             tmp_path / ("x" * 300),
-            tmp_path / "text",
-            tmp_path / "foreign",
+            tmp_path / "python",
+            tmp_path / "pypy3",
         ):
             with pytest.raises(PatcherError) as caught:
                 ask(path)
@@ -156,8 +157,61 @@ class TestAsk:
         assert [code for code, _ in told.values()] == ["python-not-found"] * 3 + ["python-broken"] * 2
         assert told["none"][1] == "does not exist."
         assert told["link"][1] == f"links to {tmp_path / 'gone'}, which does not exist."
-        assert told["text"][1].endswith(": the interpreter cannot be started: Permission denied.")
-        assert told["foreign"][1].endswith(": the interpreter cannot be started: Exec format error.")
+        assert told["python"][1].endswith(": the interpreter cannot be started: Permission denied.")
+        assert told["pypy3"][1].endswith(": the interpreter cannot be started: Exec format error.")
+
+    @pytest.mark.parametrize(
+        "name",
+        ["train.py", "deploy", "python.py", "python3-config", "python3.11-gdb.py", "ipython", "pythonic", "flask"],
+    )
+    def test_a_program_that_is_no_python_is_never_started(self, name: str, ask: Ask, tmp_path: Path) -> None:
+        program = script(tmp_path / name, f"touch {tmp_path / 'started'}")
+        (tmp_path / "link").symlink_to(program)
+        for path in (program, tmp_path / "link"):
+            with pytest.raises(PatcherError) as caught:
+                ask(path)
+            assert caught.value.code == "python-broken"
+            assert caught.value.message.endswith(
+                "does not have the name of a Python interpreter, so it was not started."
+            )
+        assert not (tmp_path / "started").exists()
+
+    @pytest.mark.parametrize(
+        "name",
+        ["python", "python3", "Python", "python3.11d", "python3.13t", "python3.7m", "pypy3", "pypy3.10-c", "graalpy",
+         "python3.11-dbg", "python3-intel64", "pythonw"],
+    )  # fmt: skip
+    def test_what_interpreters_are_called(self, name: str, ask: Ask, tmp_path: Path) -> None:
+        assert ask(script(tmp_path / name, f'exec {sys.executable} "$@"')).prefix == Path(sys.prefix)
+
+    def test_a_link_counts_by_either_of_its_names(self, ask: Ask, tmp_path: Path) -> None:
+        odd = script(tmp_path / "interpreter-of-conda", f'exec {sys.executable} "$@"')
+        (tmp_path / "python").symlink_to(odd)
+        (tmp_path / "snake").symlink_to(sys.executable)
+        assert ask(tmp_path / "python").path
+        assert ask(tmp_path / "snake").path
+
+    def test_of_a_shim_the_first_line_is_told(self, ask: Ask, tmp_path: Path) -> None:
+        """What pyenv says where the version that is active has no such Python."""
+        lines = (
+            "pyenv: python3.8: command not found",
+            "",
+            "The `python3.8' command exists in:",
+            "  3.8.18",
+            "Note: ...",
+        )
+        says = "\n".join(f'echo "{line}" >&2' for line in lines).replace("`", "\\`")
+        with pytest.raises(PatcherError) as caught:
+            ask(script(tmp_path / "python3.8", f"{says}\nexit 127"))
+        assert caught.value.message.endswith("does not answer as a Python would: pyenv: python3.8: command not found.")
+
+    @pytest.mark.skipif(len(PYENV) < 2, reason="needs two Pythons of pyenv")
+    def test_a_real_shim_of_pyenv(self, ask: Ask) -> None:
+        other, active = (folder.name for folder in PYENV[:2])
+        name = "python{}.{}".format(*other.split("."))
+        with pytest.raises(PatcherError) as caught:
+            ask(Path.home() / ".pyenv/shims" / name, PYENV_VERSION=active)
+        assert caught.value.message.endswith(f": pyenv: {name}: command not found.")
 
     def test_no_place_for_its_answer(self, ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))

@@ -1,0 +1,59 @@
+"""explain and doctor: what an error is, and what this machine and its targets are."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from patcher.boundary import echo, notify
+from patcher.command_options import TextCommand
+from patcher.commands.patching import lock_timeout
+from patcher.help_text import HelpfulCommand
+from patcher.options import OutputOptions, Request, common_options, target_options
+from patcher.targets.find import current_folder
+from patcher.terminal import stream_width
+
+
+@click.command("explain", cls=HelpfulCommand)
+@click.argument("text", nargs=-1)
+@common_options
+@click.pass_obj
+def explain_command(output: OutputOptions, text: tuple[str, ...]) -> None:
+    """Say what an error is, who has it and what ends it.
+
+    TEXT is the error, or comes from standard input: a traceback, or all that a program printed. Without any, the known
+    errors are listed.
+    """
+    from patcher.explain import explain_error, known_errors  # only this command needs them
+    from patcher.explain_text import as_explanation, as_list
+
+    words = " ".join(text) or _standard_input()
+    width = stream_width(sys.stdout)
+    if words.strip():
+        echo(as_explanation(explain_error(words), width), output)
+    else:
+        echo(as_list(known_errors(), width), output)
+
+
+def _standard_input() -> str:
+    """All of it; nothing from a terminal, where nobody would know that it waits."""
+    if sys.stdin is None or sys.stdin.isatty():
+        return ""
+    return sys.stdin.buffer.read().decode("utf-8", "replace")
+
+
+@click.command("doctor", cls=TextCommand)
+@target_options
+def doctor_command(request: Request) -> None:
+    """Describe this machine and the target, for a report.
+
+    It prints macOS, chip, torch and MPS, transformers, what is patched, and other packages that call torch.isin: a list
+    to paste, without the paths of your home folder.
+    """
+    from patcher.doctor import diagnose  # only this command needs it
+
+    if sys.stderr and sys.stderr.isatty():
+        notify("Asking torch in the target's interpreter; this takes some seconds.", request.output)
+    echo(diagnose(request.targets(), os.environ, current_folder(), lock=lock_timeout(request)), request.output)

@@ -1,0 +1,197 @@
+"""What an error is that somebody met: one from the catalogue's tables, or another. Prints nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from typing import NamedTuple
+
+from patcher.catalogue import load_catalogue
+from patcher.errors import CannotTell
+from patcher.model import Effect, EffectRow, FunctionPatch, Patch
+from patcher.selftest import rules
+from patcher.traceback import Frame, PastedError, read_errors, squeezed, without_colors
+
+FALLBACK_VARIABLE = "PYTORCH_ENABLE_MPS_FALLBACK=1"
+_TELLING = re.compile("isin|mps|test_elements", re.IGNORECASE)
+"""What an error of ours has in its text, unless it is one that many programs raise."""
+_SHORTEST_PART = 20
+"""Letters and digits of an error's text that are enough to know it by."""
+
+
+class KnownError(NamedTuple):
+    """An error's own text, and every row of the catalogue with it, with the patch that the row is of."""
+
+    text: str
+    rows: tuple[tuple[Patch, EffectRow], ...]
+
+    @property
+    def patches(self) -> tuple[Patch, ...]:
+        """The patches that end it, each once."""
+        return tuple({patch.name: patch for patch, _ in self.rows}.values())
+
+    @property
+    def key(self) -> str:
+        """The first sentence of the text without the error's class, squeezed: what follows differs."""
+        return squeezed(self.text.partition(": ")[2].split(". ")[0])
+
+    @property
+    def is_common(self) -> bool:
+        """Whether many other programs raise just the same."""
+        return not _TELLING.search(self.text)
+
+    @property
+    def raised_as(self) -> str:
+        """The error's class."""
+        return self.text.partition(":")[0]
+
+
+class Explanation(NamedTuple):
+    """What a pasted error was found to be."""
+
+    error: KnownError
+    origin: Frame | None
+    """Where it was raised, if the text has a traceback."""
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether another package, or the user's own code, called torch.isin itself."""
+        is_call = self.error.raised_as != "ImportError" and re.search("isin|test_elements", self.error.text)
+        return bool(self.origin and is_call and not self.origin.is_in("transformers"))
+
+    @property
+    def rows(self) -> tuple[EffectRow, ...]:
+        """Who has it; where transformers is not concerned, by torch and macOS alone."""
+        rows = [row for _, row in self.error.rows]
+        if self.is_foreign:
+            rows = list({who_has_it(row): row for row in map(_without_transformers, reversed(rows))}.values())
+        return tuple(rows)
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether only a traceback can tell that it is this error."""
+        return self.error.is_common and self.origin is None
+
+
+@cache
+def known_errors() -> tuple[KnownError, ...]:
+    """Every error of the catalogue, in its order; what fails before what only edge cases raise."""
+    rows = [(patch, row) for patch in load_catalogue() for row in patch.effects if row.error]
+    rows.sort(key=lambda one: list(Effect).index(one[1].effect))
+    texts = dict.fromkeys(row.error for _, row in rows if row.error)
+    return tuple(KnownError(text, tuple(one for one in rows if one[1].error == text)) for text in texts)
+
+
+def explain_error(text: str) -> Explanation:
+    """What the text, an error or a program's output with its traceback, is about.
+
+    Raises CannotTell: `other-error`: it is one that no patch is about; `unknown-error`: it may be anything.
+    """
+    text = without_colors(text)
+    errors = read_errors(text)
+    for pasted in errors:
+        known = _known(pasted.text)
+        if known and (not known.is_common or _function_in(pasted) or len(errors) == 1):
+            return Explanation(known, pasted.origin)
+    if quoted := _quoted(text):
+        return Explanation(quoted, None)
+    last = errors[0]
+    if patch := _function_in(last):
+        row = next(row for row in patch.effects if row.error is None)
+        return Explanation(KnownError(last.last_line, ((patch, row),)), last.origin)
+    raise _other_error(text) or (_elsewhere(last) if _known(last.text) else _unknown())
+
+
+def _known(text: str) -> KnownError | None:
+    """The known error in the text; of several the last."""
+    searched = squeezed(text)
+    found = [(searched.rfind(one.key), one) for one in known_errors()]
+    place, error = max(found, key=lambda one: one[0])
+    return error if place >= 0 else None
+
+
+def _quoted(text: str) -> KnownError | None:
+    """The known error of which the text is a part."""
+    part = squeezed(re.sub(r"^\W*[\w.]*(error|exception):\s", "", text, flags=re.IGNORECASE))
+    found = [one for one in known_errors() if len(part) >= _SHORTEST_PART and part in one.key]
+    return found[0] if len(found) == 1 else None
+
+
+def _unknown() -> CannotTell:
+    hint = "If its traceback shows torch.isin on MPS, please report it with that and what `mps-patcher doctor` prints."
+    return CannotTell("unknown-error", "That is none of the errors that mps-patcher knows.", hint)
+
+
+def _function_in(pasted: PastedError) -> FunctionPatch | None:
+    """The patch of the function of transformers that raised it, if one did."""
+    frame = pasted.origin
+    for patch in load_catalogue():
+        if frame and isinstance(patch, FunctionPatch) and frame.is_file(str(patch.file)):
+            return patch if frame.function == patch.function else None
+    return None
+
+
+def _elsewhere(pasted: PastedError) -> CannotTell:
+    patch = next(patch for patch in load_catalogue() if isinstance(patch, FunctionPatch))
+    message = f"Many programs raise this error; here it does not come from {patch.function} in {patch.file}."
+    frame = pasted.origin or pasted.frames[-1]  # the error alone, without frames, is explained
+    return CannotTell("other-error", message, f"mps-patcher does not repair it. Look at {frame.place}.")
+
+
+def _other_error(text: str) -> CannotTell | None:
+    """An error of MPS that no patch is about, with what the facts say that helps."""
+    line = " ".join(text.split())
+    pattern = re.escape(rules.NOT_IMPLEMENTED[(2, 0)].split(". ")[0]).replace(re.escape("{op}"), "([^']+)")
+    if found := re.findall(pattern, line):
+        message = f"The MPS device has no operator {found[-1]} in this torch; mps-patcher does not repair that."
+        hint = f"Set {FALLBACK_VARIABLE}: it then runs on the CPU, which is slower. A newer torch may have it."
+        return CannotTell("other-error", message, hint)
+    if squeezed(rules.FLOAT64.split(" as ")[0]) in squeezed(line):
+        message = "MPS has no float64; mps-patcher does not repair that."
+        return CannotTell("other-error", message, "Convert to float32 before the data goes to the device.")
+    old = (rules.Rules(torch, (13, 0)).dtype("bfloat16") for torch in ((2, 2), (2, 8)))
+    if any(refusal and squeezed(refusal.message) in squeezed(line) for refusal in old):
+        message = "MPS has bfloat16 from torch 2.3 on, and from macOS 14 on; mps-patcher does not repair that."
+        return CannotTell("other-error", message, "Load the model in float16 or float32, or upgrade torch and macOS.")
+    return None
+
+
+def who_has_it(row: EffectRow) -> str:
+    """Where a row holds, such as `transformers 4.45 - 4.46.1; torch older than 2.4`."""
+    named = (("transformers", row.transformers), ("torch", row.torch), ("macOS", row.macos))
+    parts = [f"{name} {releases(specifiers)}" for name, specifiers in named if specifiers]
+    installed = re.fullmatch(r"([\w-]+)(\W.*)", row.installed)
+    return "; ".join([*parts, *([f"{installed[1]} {releases(installed[2])}"] if installed else [])])
+
+
+def releases(specifiers: str) -> str:
+    """A version specifier of the catalogue in words: `>=4.40,<4.41 || >=5.1` as `4.40, or 5.1 or newer`."""
+    spans = list(map(_span_in_words, specifiers.split("||")))
+    comma = "," if len(spans) > 2 or " or " in spans[-1] else ""
+    return spans[0] if len(spans) == 1 else f"{', '.join(spans[:-1])}{comma} or {spans[-1]}"
+
+
+def _span_in_words(specifier: str) -> str:
+    found = re.fullmatch(r"\s*(?:>=([\d.]+))?,?(?:<([\d.]+))?\s*", specifier)
+    since, before = found.groups() if found else (None, None)
+    if since and before:
+        last = _release_before(before)
+        return since if last == since else f"{since} - {last}"
+    return f"{since} or newer" if since else f"older than {before}"
+
+
+def _release_before(version: str) -> str:
+    """4.44 for 4.45, 4.46.1 for 4.46.2: the last component is never 0 in the catalogue."""
+    front, _, last = version.rpartition(".")
+    return f"{front}.{int(last) - 1}"
+
+
+def _without_transformers(row: EffectRow) -> EffectRow:
+    cures = tuple(cure for cure in row.cures if not cure.startswith("transformers"))
+    return row._replace(transformers="", effect=Effect.EDGE_CASES, cures=cures)
+
+
+def links(error: KnownError) -> Iterator[str]:
+    """What to read about it, each link once."""
+    yield from dict.fromkeys(link for patch in error.patches for link in patch.links)

@@ -1,0 +1,84 @@
+"""What `explain` found, as text for people. Prints nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from patcher.explain import FALLBACK_VARIABLE, Explanation, KnownError, links, who_has_it
+from patcher.model import Effect, EffectRow
+from patcher.text import wrapped
+
+_FALLBACK = {
+    "NotImplementedError": "avoids it too: the CPU then computes this, which is slower.",
+    "RuntimeError": "does not help: torch has this operator for MPS, which refuses these operands.",
+}
+"""What the variable does about an error of this class, if it comes from torch.isin."""
+
+
+def as_explanation(found: Explanation, width: int | None) -> str:
+    """The error, who has it, and what ends it; sentences wrapped at `width` columns, or not at all."""
+    paragraphs = [
+        [wrapped(found.error.text, width)],
+        *([wrapped(text, width, "  ")] for text in _warnings(found)),
+        *_conditions(found, width),
+        list(_cures(found, width)),
+        ["  More about it:", *(f"    {link}" for link in links(found.error))],
+    ]
+    return "\n\n".join("\n".join(lines) for lines in paragraphs)
+
+
+def as_list(errors: Sequence[KnownError], width: int | None) -> str:
+    """The known errors, and how to ask for one."""
+    lines = [wrapped(error.text, width, "  ", "    ") for error in errors]
+    usage = (
+        "Paste one of them:    mps-patcher explain 'IndexError: tuple index out of range'",
+        "or pipe a traceback:  python app.py 2>&1 | mps-patcher explain",
+    )
+    return "\n".join(["mps-patcher knows these errors:", "", *lines, "", *usage])
+
+
+def _warnings(found: Explanation) -> Iterator[str]:
+    patch = found.error.patches[0]
+    if found.is_doubtful:
+        yield (
+            f"Many programs raise this. It is the error of transformers only if its traceback ends in "
+            f"{patch.function}, in {patch.file}. To be sure, pipe in the whole traceback."
+        )
+    if found.is_foreign and found.origin:
+        yield (
+            f"It was raised by {found.origin.place}, which calls torch.isin itself. `mps-patcher apply` changes "
+            "transformers alone; `mps-patcher run` makes torch.isin right for the whole program."
+        )
+
+
+def _conditions(found: Explanation, width: int | None) -> Iterator[list[str]]:
+    for words, effects in _headings(found):
+        rows = [row for row in found.rows if row.effect in effects]
+        if rows:
+            yield [f"  {words}", *(line for row in rows for line in _row(row, width))]
+
+
+def _headings(found: Explanation) -> Iterator[tuple[str, tuple[Effect, ...]]]:
+    if found.is_foreign:
+        yield "torch.isin raises it on Apple GPUs with:", tuple(Effect)
+    elif found.error.raised_as == "ImportError":
+        yield "An import raises it with:", tuple(Effect)
+    else:
+        yield "generate() raises it on Apple GPUs with:", (Effect.FAILS,)
+        yield "Some models and inputs raise it on Apple GPUs with:", (Effect.EDGE_CASES,)
+
+
+def _row(row: EffectRow, width: int | None) -> Iterator[str]:
+    yield wrapped(who_has_it(row), width, "    ", "      ")
+    if row.cures:
+        yield wrapped(f"other cures: {', or '.join(row.cures)}", width, "      ")
+
+
+def _cures(found: Explanation, width: int | None) -> Iterator[str]:
+    if found.is_foreign:
+        yield "  To fix it:  mps-patcher run -- SCRIPT"
+    else:
+        yield "  To fix it:  mps-patcher apply"
+        yield wrapped("`mps-patcher status` says whether your installation needs it.", width, "  ")
+    if words := _FALLBACK.get(found.error.raised_as):
+        yield wrapped(f"{FALLBACK_VARIABLE} {words}", width, "  ")
