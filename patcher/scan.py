@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from patcher.edit import mentioned_name, whole_word
 from patcher.model import Patch
-from patcher.storage.files import SUFFIX, FileImage, explained, image_of, read_image, temp_name
+from patcher.storage.files import SUFFIX, FileImage, digest, explained, image_of, read_image, temp_name
 from patcher.storage.record import record_row
 
 
@@ -27,14 +27,14 @@ class Scan(NamedTuple):
     """Whether every other Python file is known to be as RECORD lists it."""
 
 
-Seen = dict[bytes, tuple[PurePosixPath, ...]]
-"""Of installs that were scanned: by the bytes of RECORD, the files in which a name is mentioned."""
+Seen = dict[str, tuple[PurePosixPath, ...]]
+"""Of installs that were scanned: by what RECORD says of their Python files, those in which a name is mentioned."""
 
 
 def scan_package(site_packages: Path, package: str, catalogue: Sequence[Patch], listed: bytes | None = None) -> Scan:
     """The files of a package that the patches are about, and those in which a name of theirs is mentioned.
 
-    With the content of RECORD in `listed`, it also finds out whether all others are as that says. Raises PatcherError
+    With the rows of RECORD in `listed`, it also finds out whether all others are as that says. Raises PatcherError
     where the system refuses to read.
     """
     searched, always = _mention(catalogue), {str(site_packages / patch.file) for patch in catalogue}
@@ -59,19 +59,26 @@ def scan_package(site_packages: Path, package: str, catalogue: Sequence[Patch], 
 
 
 def scan_like(site_packages: Path, package: str, catalogue: Sequence[Patch], record: bytes, seen: Seen) -> Scan:
-    """The same for one of many installs: what was found in one holds for all with the same RECORD.
+    """The same for one of many installs: what was found in one holds for all whose RECORD says the same of its files.
 
     Of these only the files that count are read. An install of which another file is not as RECORD says is no example.
     """
-    if paths := seen.get(record):
+    listed = _listed(record, package)
+    key = digest(listed)
+    if paths := seen.get(key):
         found = {path: read_image(site_packages / path) for path in paths}
         temporary = (temp_name(site_packages / path) for path in paths)
         leftovers = tuple(path for path in temporary if os.path.lexists(path))
         return Scan({path: image for path, image in found.items() if image}, (), leftovers)
-    scan = scan_package(site_packages, package, catalogue, record)
+    scan = scan_package(site_packages, package, catalogue, listed)
     if scan.is_as_listed and not (scan.linked_folders or scan.leftovers):
-        seen[record] = tuple(scan.images)
+        seen[key] = tuple(scan.images)
     return scan
+
+
+def _listed(record: bytes, package: str) -> bytes:
+    """RECORD's rows of the Python files of a package. Those of scripts differ from environment to environment."""
+    return b"\n".join(re.findall(rb"^%s/[^\r\n]*\.py,[^\r\n]*" % package.encode(), record, re.MULTILINE))
 
 
 def _row(path: str, buffer: bytearray, size: int) -> bytes:

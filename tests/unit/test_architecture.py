@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "patcher"
 # From the bottom to the top: each layer imports from those before it, and from itself without a circle.
 LAYERS = (
-    {"errors", "model", "owner", "diff", "text", "traceback", "progress", "selftest", "evaluator", "runtime"},
+    {"errors", "model", "owner", "diff", "text", "traceback", "progress", "workers", "selftest", "evaluator", "runtime"},
     {"catalogue", "edit", "storage", "targets"},
     {"scan", "prepared", "callers", "durations"},
     {"snapshot"},
