@@ -28,13 +28,13 @@ class Scan(NamedTuple):
 
 
 Seen = dict[str, tuple[PurePosixPath, ...]]
-"""Of installs that were scanned: by what RECORD says of their Python files, those in which a name is mentioned."""
+"""Of installs that were scanned: by what RECORD says of all but scripts, those in which a name is mentioned."""
 
 
 def scan_package(site_packages: Path, package: str, catalogue: Sequence[Patch], listed: bytes | None = None) -> Scan:
     """The files of a package that the patches are about, and those in which a name of theirs is mentioned.
 
-    With the rows of RECORD in `listed`, it also finds out whether all others are as that says. Raises PatcherError
+    With the content of RECORD in `listed`, it also finds out whether all others are as that says. Raises PatcherError
     where the system refuses to read.
     """
     searched, always = _mention(catalogue), {str(site_packages / patch.file) for patch in catalogue}
@@ -59,26 +59,26 @@ def scan_package(site_packages: Path, package: str, catalogue: Sequence[Patch], 
 
 
 def scan_like(site_packages: Path, package: str, catalogue: Sequence[Patch], record: bytes, seen: Seen) -> Scan:
-    """The same for one of many installs: what was found in one holds for all whose RECORD says the same of its files.
+    """The same for one of many installs: what was found in one holds for all with the same RECORD, but for scripts.
 
     Of these only the files that count are read. An install of which another file is not as RECORD says is no example.
     """
-    listed = _listed(record, package)
-    key = digest(listed)
+    key = digest(_without_scripts(record))
     if paths := seen.get(key):
         found = {path: read_image(site_packages / path) for path in paths}
         temporary = (temp_name(site_packages / path) for path in paths)
         leftovers = tuple(path for path in temporary if os.path.lexists(path))
         return Scan({path: image for path, image in found.items() if image}, (), leftovers)
-    scan = scan_package(site_packages, package, catalogue, listed)
+    scan = scan_package(site_packages, package, catalogue, record)
     if scan.is_as_listed and not (scan.linked_folders or scan.leftovers):
         seen[key] = tuple(scan.images)
     return scan
 
 
-def _listed(record: bytes, package: str) -> bytes:
-    """RECORD's rows of the Python files of a package. Those of scripts differ from environment to environment."""
-    return b"\n".join(re.findall(rb"^%s/[^\r\n]*\.py,[^\r\n]*" % package.encode(), record, re.MULTILINE))
+def _without_scripts(record: bytes) -> bytes:
+    """RECORD less the rows of what lies outside: a script begins with the path of its environment's interpreter."""
+    first, *others = (b"\n" + record).split(b"\n../")
+    return first + b"".join(b"\n" + other.partition(b"\n")[2] for other in others)
 
 
 def _row(path: str, buffer: bytearray, size: int) -> bytes:

@@ -133,10 +133,10 @@ class Snapshot(NamedTuple):
 
     def defined_elsewhere(self, patch: Patch) -> PurePosixPath | None:
         """Another file of the package that defines the patch's function."""
-        pattern = re.compile(rb"^(?:async def|def|class) %s\b" % patch.function.encode(), re.MULTILINE)
-        found = (
-            path for path, status in self.files.items() if path != patch.file and pattern.search(status.image.data)
-        )
+        name = patch.function.encode()
+        pattern = re.compile(rb"^(?:async def|def|class) %s\b" % name, re.MULTILINE)
+        others = ((path, status.image.data) for path, status in self.files.items() if path != patch.file)
+        found = (path for path, data in others if name in data and pattern.search(data))
         return next(found, None)
 
 
