@@ -158,9 +158,7 @@ def _with_command(result: Result) -> Result:
 
 
 @contextmanager
-def opened(
-    target: Target, *, exclusive: bool, lock: LockTimeout, seen: Seen | None = None
-) -> Iterator[Snapshot]:
+def opened(target: Target, *, exclusive: bool, lock: LockTimeout, seen: Seen | None = None) -> Iterator[Snapshot]:
     """What the target holds, under its lock, as its owner. A hint to reinstall says with which command.
 
     Of many, which share `seen`, what all installs of one release have is read once.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -24,7 +24,7 @@ class Scan(NamedTuple):
     leftovers: tuple[Path, ...]
     """Temporary files of ours."""
     is_as_listed: bool = False
-    """Whether every other Python file is known to be as RECORD lists it."""
+    """Whether all Python files that RECORD lists are there, and every other one is known to be as it says."""
 
 
 Seen = dict[str, tuple[PurePosixPath, ...]]
@@ -41,21 +41,23 @@ def scan_package(site_packages: Path, package: str, catalogue: Sequence[Patch], 
     images: dict[PurePosixPath, FileImage] = {}
     linked: list[Path] = []
     leftovers: list[Path] = []
-    rows = None if listed is None else set(listed.splitlines())
-    start, buffer, is_as_listed = len(str(site_packages)) + 1, bytearray(_BUFFER), rows is not None
+    rows = set((listed or b"").splitlines())
+    missing = _python_files(rows, package)
+    start, buffer, is_as_listed = len(str(site_packages)) + 1, bytearray(_BUFFER), listed is not None
     with explained(site_packages / package):
         for entry in _entries_below(site_packages / package):
             if entry.name.endswith(".py") and entry.is_file():
-                found = _search(entry, None if entry.path in always else searched, buffer)
+                found, path = _search(entry, None if entry.path in always else searched, buffer), entry.path[start:]
+                missing.discard(os.fsencode(path))
                 if isinstance(found, FileImage):
-                    images[PurePosixPath(entry.path[start:])] = found
-                elif is_as_listed and rows is not None:
-                    is_as_listed = _row(entry.path[start:], buffer, found) in rows
+                    images[PurePosixPath(path)] = found
+                elif is_as_listed:
+                    is_as_listed = _row(path, buffer, found) in rows
             elif entry.name.endswith(SUFFIX):
                 leftovers.append(Path(entry.path))
             elif entry.is_symlink() and _holds_python(entry.path):
                 linked.append(Path(entry.path))
-    return Scan(images, tuple(sorted(linked)), tuple(sorted(leftovers)), is_as_listed)
+    return Scan(images, tuple(sorted(linked)), tuple(sorted(leftovers)), is_as_listed and not missing)
 
 
 def scan_like(site_packages: Path, package: str, catalogue: Sequence[Patch], record: bytes, seen: Seen) -> Scan:
@@ -79,6 +81,12 @@ def _without_scripts(record: bytes) -> bytes:
     """RECORD less the rows of what lies outside: a script begins with the path of its environment's interpreter."""
     first, *others = (b"\n" + record).split(b"\n../")
     return first + b"".join(b"\n" + other.partition(b"\n")[2] for other in others)
+
+
+def _python_files(rows: Set[bytes], package: str) -> set[bytes]:
+    """The Python files of a package that rows of RECORD are of."""
+    paths = (row.partition(b",")[0] for row in rows if row.startswith(f"{package}/".encode()))
+    return {path for path in paths if path.endswith(b".py")}
 
 
 def _row(path: str, buffer: bytearray, size: int) -> bytes:

@@ -94,10 +94,10 @@ def _collect(connections: Sequence[Connection], count: int) -> Iterator[Any]:
         connection.send(next(numbers))
     for expected in range(count):
         while expected not in outcomes:
-            for connection in wait(connections):
-                number, outcomes[number] = _receive(connection)
+            for ready in wait(connections):
+                number, outcomes[number] = _receive(ready)
                 if (following := next(numbers, None)) is not None:
-                    connection.send(following)
+                    ready.send(following)  # type: ignore[union-attr]  # only connections were given
         yield outcomes.pop(expected)
 
 

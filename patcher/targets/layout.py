@@ -1,5 +1,7 @@
 """What the interpreter of a virtual environment would answer, as its files tell: to start a thousand takes long."""
 
+# ruff: noqa: PTH114, PTH119 - Path's own raise where a folder may not be entered, or a name is too long
+
 from __future__ import annotations
 
 import os

@@ -51,7 +51,8 @@ def folders_below(top: Path, unread: list[OSError]) -> Iterator[Path]:
 
 def _entries_in(folder: Path) -> tuple[set[str], set[str]]:
     """The names of the folders in a folder, and of all else: links to folders are not followed."""
-    subfolders, others = set(), set()
+    subfolders: set[str] = set()
+    others: set[str] = set()
     with os.scandir(folder) as entries:
         for entry in entries:
             (subfolders if entry.is_dir(follow_symlinks=False) else others).add(entry.name)

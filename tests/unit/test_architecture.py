@@ -18,7 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "patcher"
 # From the bottom to the top: each layer imports from those before it, and from itself without a circle.
 LAYERS = (
-    {"errors", "model", "owner", "diff", "text", "traceback", "progress", "workers", "selftest", "evaluator", "runtime"},
+    {"errors", "model", "owner", "diff", "text", "traceback", "progress", "selftest", "evaluator", "runtime"},
+    {"workers"},
     {"catalogue", "edit", "storage", "targets"},
     {"scan", "prepared", "callers", "durations"},
     {"snapshot"},
@@ -30,6 +31,7 @@ LAYERS = (
     {"help_text", "options", "command_options", "evaluation_options", "document", "explain_text"},
     {"terminal", "suggest", "verdict"},
     {"closing"},
+    {"table"},
     {"output"},
     {"boundary"},
     {"commands", "cli", "__main__"},
