@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from patcher import progress
@@ -22,7 +22,7 @@ from patcher.storage.files import digest, explained
 from patcher.storage.lock import LockTimeout, locked
 from patcher.targets.reinstall import with_command
 from patcher.transaction import commit
-from patcher.workers import each
+from patcher.workers import FEW, each
 
 Targets = Sequence[Target | NotFound]
 
@@ -131,6 +131,7 @@ def _each(
 ) -> tuple[Result, ...]:
     """The results of all targets, in their order, by as many processes as there are processors where they are many."""
     seen: Seen | None = {} if len(targets) > 1 else None
+    lock = lock._replace(notify=None) if len(targets) > FEW else lock  # no fork writes on the terminal
 
     def results_of(item: tuple[int, Target | NotFound]) -> list[Result]:
         number, target = item
@@ -144,10 +145,11 @@ def _each(
             return [Result(target=target, patch=patch.name, state=None, error=error) for patch in patches]
 
     results: list[Result] = []
-    for done, found in enumerate(each(results_of, tuple(enumerate(targets, 1))), 1):
-        results += map(_with_command, found)
-        if done < len(targets):
-            progress.show("working on", f"{len(targets)} targets, {done} done")
+    with closing(each(results_of, tuple(enumerate(targets, 1)))) as outcomes:
+        for done, found in enumerate(outcomes, 1):
+            results += map(_with_command, found)
+            if done < len(targets):
+                progress.show("working on", f"{len(targets)} targets, {done} done")
     return tuple(results)
 
 

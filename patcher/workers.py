@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,11 +23,11 @@ FEW = 8
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
-def each(work: Callable[[Item], Outcome], items: Sequence[Item]) -> Iterator[Outcome]:
+def each(work: Callable[[Item], Outcome], items: Sequence[Item]) -> Generator[Outcome, None, None]:
     """What `work` returns for each item, in their order, as it becomes known; what it raises ends the iteration.
 
-    The processes are forks of this one, on which nothing is shown. Where the iteration ends early, by Ctrl-C too, each
-    of them gets KeyboardInterrupt in what it is at, cleans up, and has ended before the caller goes on.
+    The processes are forks of this one, on which nothing is shown. Where the iteration is closed early, after Ctrl-C
+    too, each of them gets KeyboardInterrupt in what it is at, cleans up, and has ended before the caller goes on.
 
     Raises PatcherError: `worker-ended` where the system ended one of them.
     """
@@ -97,7 +97,7 @@ def _collect(connections: Sequence[Connection], count: int) -> Iterator[Any]:
             for ready in wait(connections):
                 number, outcomes[number] = _receive(ready)
                 if (following := next(numbers, None)) is not None:
-                    ready.send(following)  # type: ignore[union-attr]  # only connections were given
+                    ready.send(following)  # type: ignore[arg-type, union-attr]  # it is a Connection
         yield outcomes.pop(expected)
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -177,9 +178,10 @@ def _from_tree(top: Path, reason: str, environ: Mapping[str, str], cwd: Path) ->
     """Every install below `top`, and a word on what could not be read of it."""
     unread: list[OSError] = []
     folders = tuple(folders_below(top, unread))
-    for done, found in enumerate(each(lambda one: _from_site_packages(one, reason, environ, cwd), folders), 1):
-        progress.show("found", f"{len(folders)} installs, {done} read")
-        yield found
+    with closing(each(lambda one: _from_site_packages(one, reason, environ, cwd), folders)) as findings:
+        for done, found in enumerate(findings, 1):
+            progress.show("found", f"{len(folders)} installs, {done} read")
+            yield found
     if unread:
         yield _not_found(_unread(top, unread), reason, top)
     elif not folders:
