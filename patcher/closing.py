@@ -84,7 +84,8 @@ def _status(invocation: Invocation, groups: Groups) -> tuple[str, str]:
     first, *others = parts
     number, _, verb = first.partition(" ")
     command = invocation.suggest("apply") if {*needs} - {Need.LOOK, Need.NONE} else ""
-    return f"{', '.join([f'{number} of {len(groups)} targets {verb}', *others])}.", command
+    subject = "The target" if len(groups) == 1 else f"{number} of {len(groups)} targets"
+    return f"{', '.join([f'{subject} {verb}', *others])}.", command
 
 
 def _settled(patched: Sequence[bool]) -> str:

@@ -44,6 +44,12 @@ _EXIT_CODES: dict[str, tuple[tuple[int, str], ...]] = {
         (3, "cannot tell: no transformers, no torch, or not the requested device"),
     ),
     "revert": ((0, "reverted, or nothing to do"), _REFUSED, _USAGE, _NONE_FOUND),
+    "setup": (
+        (0, "set up, or removed, or nothing to do"),
+        (1, "failed or refused; --check: a target is not set up"),
+        _USAGE,
+        _NONE_FOUND,
+    ),
     "explain": ((0, "done"), (1, "failed"), _USAGE),
     "doctor": ((0, "done"), (1, "failed"), _USAGE),
     "run": ((1, "refused; the program was not started"), _USAGE, _NONE_FOUND),
@@ -89,6 +95,11 @@ _EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "revert": (
         ("mps-patcher revert", "Put the original back."),
         ("mps-patcher revert --dry-run --diff", "Show what would change."),
+    ),
+    "setup": (
+        ("mps-patcher setup", "Install the hook."),
+        ("mps-patcher setup --check", "For CI: exit code 1 if it is not there."),
+        ("mps-patcher setup --remove", "Remove it; the patches stay."),
     ),
     "explain": (
         ("mps-patcher explain 'tuple index out of range'", "An error that you have."),

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+<<<<<<< HEAD
 from contextlib import closing, contextmanager
+=======
+from contextlib import contextmanager, suppress
+>>>>>>> main
 from pathlib import Path
 
 from patcher import progress
 from patcher.catalogue import impact, load_catalogue
 from patcher.diff import unified_diff
 from patcher.errors import PatcherError
+from patcher.hooks import remember_seen
 from patcher.messages import describe_applied, describe_not_applied, describe_reverted, describe_state
 from patcher.model import CallsPatch, ChangedFile, Effect, Impact, NotFound, Patch, Result, State, Target
 from patcher.owner import as_owner_of
@@ -21,8 +26,12 @@ from patcher.storage.bytecode import cache_prefixes, has_stale_pyc, remove_pycs
 from patcher.storage.files import digest, explained
 from patcher.storage.lock import LockTimeout, locked
 from patcher.targets.reinstall import with_command
+<<<<<<< HEAD
 from patcher.transaction import commit
 from patcher.workers import FEW, each
+=======
+from patcher.transaction import check_writable, commit
+>>>>>>> main
 
 Targets = Sequence[Target | NotFound]
 
@@ -191,13 +200,15 @@ def _impact(snapshot: Snapshot, patch: Patch, macos: str | None) -> Impact:
 
 
 def _carry_out(plan: Plan, *, dry_run: bool) -> PatcherError | None:
-    """Commits the plan. The error where that failed, and the target is as it was."""
-    if dry_run or not plan.changes:
-        return None
+    """Commits the plan, or asks whether it may be. The error where that failed, and the target is as it was."""
     try:
-        commit(plan)
+        if plan.changes:
+            check_writable(plan) if dry_run else commit(plan)
     except PatcherError as error:
         return error
+    if not dry_run:
+        with suppress(PatcherError):  # then the hook has it applied once more
+            remember_seen(plan.snapshot.target)
     return None
 
 
@@ -208,7 +219,7 @@ def _result(
     snapshot, refusal = plan.snapshot, plan.refused.get(patch.name)
     if error and not _is_changed(plan, patch):
         return _found(snapshot, patch, snapshot.state_of(patch), macos)
-    if error:
+    if error and not dry_run:
         return _found(snapshot, patch, _state_now(snapshot, patch), macos)._replace(error=error)
     is_done = plan.changes and not (refusal or dry_run)
     found = _found(snapshot, patch, planned_state(plan, patch) if is_done else snapshot.state_of(patch), macos)
@@ -216,7 +227,7 @@ def _result(
         files=_changed_files(plan, found),
         diff=_diff(plan, patch) if diff else None,
         changed=is_done and _is_changed(plan, patch),
-        error=refusal,
+        error=refusal or error,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from itertools import groupby
 
 from patcher import operations
-from patcher.catalogue import is_known_to_lack, load_catalogue
+from patcher.catalogue import impact, is_known_to_lack, load_catalogue
 from patcher.errors import PatcherError
 from patcher.evidence import Evidence, VerifyOptions, gather_evidence
 from patcher.model import ChangedFile, Check, Effect, FunctionPatch, NotFound, Patch, Result, State, Target
@@ -39,6 +39,7 @@ def verify_targets(
     """
     asked = {patch.name for patch in patches}
     found = operations.status(targets, _with_required(asked), lock=lock, macos=options.macos)
+    found = tuple(_judged_by_rules(result, options) for result in found)
     results: list[Result] = []
     for target, group in groupby(found, key=lambda one: one.target):
         of_target = tuple(group)
@@ -51,6 +52,15 @@ def verify_targets(
         else:
             results += rest.values()
     return tuple(results)
+
+
+def _judged_by_rules(result: Result, options: VerifyOptions) -> Result:
+    """The result, with the effect of the defect under the rules of the torch that was asked for."""
+    if options.torch is None or not isinstance(result.target, Target) or not result.files:
+        return result
+    (patch,) = (patch for patch in load_catalogue() if patch.name == result.patch)
+    judged = impact(patch, result.target._replace(torch=options.torch), macos=options.macos)
+    return result._replace(impact=judged)
 
 
 def _show_checks(

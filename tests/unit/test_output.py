@@ -208,7 +208,7 @@ def test_status_begins_with_the_verdict() -> None:
         "  isin_mps_friendly  unpatched  the released function\n"
         "  direct_isin        absent     no direct call of torch.isin\n"
         "\n"
-        "1 of 1 targets needs a patch. Run: mps-patcher apply"
+        "The target needs a patch. Run: mps-patcher apply"
     )
 
 

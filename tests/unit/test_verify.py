@@ -208,6 +208,12 @@ class TestStates:
         for result in verify(target, static=True):
             assert (result.error, result.checks, result.note) == (None, (), "nothing to verify")
 
+    def test_the_effect_is_that_under_the_rules_asked_for(self, unpacked: Callable[..., Path]) -> None:
+        target = target_of(site_packages=unpacked("4.44.2"))._replace(torch="2.13.0")
+        for torch, is_tested in ((None, False), ("2.3", True)):
+            results = verify(target, static=True, torch=torch)
+            assert [bool(result.checks) for result in results if result.patch == "direct_isin"] == [is_tested]
+
     def test_a_release_that_lacks_the_function(self, unpacked: Callable[..., Path]) -> None:
         """5.1 and later, from which other packages import it."""
         target = target_of(site_packages=unpacked("5.1.0"))

@@ -88,7 +88,7 @@ class TestStatus:
         edit(site)
         result = run("status", "--site-packages", site)
         assert shown(result) == {}
-        assert "1 of 1 targets cannot be patched as it is.\n" in result.stdout
+        assert "The target cannot be patched as it is.\n" in result.stdout
         assert run("apply", "--site-packages", site).exit_code == 1
 
 

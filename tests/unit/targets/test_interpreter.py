@@ -425,6 +425,7 @@ def test_an_ordinary_user_stays_who_it_is(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 GIVEN = {
+    "MPS_PATCHER_HOOK": "off",
     "HF_HOME": str(CACHE),
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
