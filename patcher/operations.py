@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-<<<<<<< HEAD
-from contextlib import closing, contextmanager
-=======
-from contextlib import contextmanager, suppress
->>>>>>> main
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from patcher import progress
@@ -26,12 +22,8 @@ from patcher.storage.bytecode import cache_prefixes, has_stale_pyc, remove_pycs
 from patcher.storage.files import digest, explained
 from patcher.storage.lock import LockTimeout, locked
 from patcher.targets.reinstall import with_command
-<<<<<<< HEAD
-from patcher.transaction import commit
-from patcher.workers import FEW, each
-=======
 from patcher.transaction import check_writable, commit
->>>>>>> main
+from patcher.workers import FEW, each
 
 Targets = Sequence[Target | NotFound]
 
