@@ -53,7 +53,7 @@ def test_an_error_comes_through_whole_and_ends_it() -> None:
             raise CannotTell("no-torch", "There is none.", "Install it.")
         return number
 
-    found = []
+    found: list[int] = []
     with pytest.raises(CannotTell) as raised:
         found += each(work, range(20))
     error = raised.value
