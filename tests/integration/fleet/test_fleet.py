@@ -145,6 +145,7 @@ def test_the_hook_is_set_up_and_removed(control: Control) -> None:
         return done.changed["e"]
 
     host = control.hosts["e"]
+    assert control.play(limit="e").code == 0  # patched, so that what is counted is the hook
     assert [count(*words, hook=True) for words in (["--check"], [], ["--check"], [])] == [1, 1, 0, 0]
     host.run(
         f"{PIP} {INSTALL} --no-deps --force-reinstall transformers=={RELEASES['e']} && /srv/app/bin/python -c pass"
