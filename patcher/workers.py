@@ -105,8 +105,8 @@ def _receive(connection: Any) -> tuple[int, Any]:
     try:
         number, outcome = connection.recv()
     except (EOFError, ConnectionError) as error:
-        message = "A process of this command was killed, perhaps because memory ran out."
-        raise PatcherError("worker-ended", message, "Run the same command again: it finishes what is left.") from error
+        message = "A worker process was killed, perhaps because memory ran out."
+        raise PatcherError("worker-ended", message, "Run the same command again: to finish.") from error
     if isinstance(outcome, Exception):
         raise outcome
     return number, outcome

@@ -36,7 +36,7 @@ HINTS = {
     "chat-template-failed": "Correct the messages, or write the scenario with prompt; see {log}.",
     "no-tokens": "Change or remove the prompt of the scenario.",
     "prompt-too-long": "Shorten the prompt, or use a smaller --max-new-tokens.",
-    "out-of-memory": "Begin again, in another folder, with a smaller --batch-size or --max-new-tokens, or with "
+    "out-of-memory": "Start again, in another folder, with a smaller --batch-size or --max-new-tokens, or with "
     "--dtype bfloat16.",
     "generation-failed": "See {log}. Finished scenarios are kept; continue with --resume.",
 }
