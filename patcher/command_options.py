@@ -78,7 +78,7 @@ def verify_options(function: Function) -> Function:
     return together(
         function,
         click.option("--static", is_flag=True, help="Check source and bytecode only; do not run transformers."),
-        click.option("--device", type=device, help="The Apple GPU, an emulated device, or the GPU if there is one."),
+        click.option("--device", type=device, help="auto: the Apple GPU, or emulated without one. [default: auto]"),
         click.option("--torch", metavar="X.Y", callback=_torch,
                      help="Emulate MPS as in this torch. [default: the installed one]"),
         click.option("--macos", metavar="N", callback=_macos,

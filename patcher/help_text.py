@@ -26,7 +26,7 @@ _EXIT_CODES: dict[str, tuple[tuple[int, str], ...]] = {
         (0, "done, or nothing to do; for verify, everything passed"),
         _REFUSED,
         _USAGE,
-        (3, "cannot tell: no transformers, no torch, or not the requested device"),
+        (3, "cannot tell: transformers, torch or the requested device is missing"),
         (4, "status --check: a target is not patched, and generate() or an import fails there"),
     ),
     "status": (
@@ -41,7 +41,7 @@ _EXIT_CODES: dict[str, tuple[tuple[int, str], ...]] = {
         (0, "every check passed"),
         (1, "a check failed, or a target was refused"),
         _USAGE,
-        (3, "cannot tell: no transformers, no torch, or not the requested device"),
+        (3, "cannot tell: transformers, torch or the requested device is missing"),
     ),
     "revert": ((0, "reverted, or nothing to do"), _REFUSED, _USAGE, _NONE_FOUND),
     "setup": (
@@ -58,7 +58,7 @@ _EXIT_CODES: dict[str, tuple[tuple[int, str], ...]] = {
         (0, "done"),
         (1, "failed or refused"),
         _USAGE,
-        (3, "cannot tell: no transformers, no torch, or not the requested device"),
+        (3, "cannot tell: transformers, torch or the requested device is missing"),
     ),
 }
 _NOTES = {
@@ -88,7 +88,7 @@ _EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("mps-patcher apply --no-backup --python /opt/app", "When building an image."),
     ),
     "verify": (
-        ("mps-patcher verify", "On the Apple GPU, or emulated where there is none."),
+        ("mps-patcher verify", "On the Apple GPU, or emulated if there is none."),
         ("mps-patcher verify --torch 2.6 --macos 13", "Emulate another torch and macOS."),
         ("mps-patcher verify --static", "Without running torch."),
     ),

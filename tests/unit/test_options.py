@@ -183,6 +183,19 @@ def given(monkeypatch: pytest.MonkeyPatch, command: str, *arguments: str) -> dic
     return seen
 
 
+@pytest.mark.parametrize(
+    ("arguments", "span"),
+    [
+        (("status", "--lock-timeout", "86401"), "from 0 to 86400"),
+        (("verify", "--timeout", "0"), "from 1 to 86400"),
+        (("evaluate", "--model", "m", "--scenarios", "s", "--repeat", "x"), "of 1 or more"),
+    ],
+)
+def test_a_number_out_of_range(arguments: tuple[str, ...], span: str) -> None:
+    cause, _ = wrong(*arguments)
+    assert cause == f"Invalid value for '{arguments[-2]}': '{arguments[-1]}' is not a whole number {span}."
+
+
 def test_a_home_folder_that_the_shell_did_not_expand(site: Path) -> None:
     result = mps("status", f"--site-packages=~/{site.name}", HOME=str(site.parent))
     assert (result.exit_code, str(site) in result.stdout) == (0, True)
