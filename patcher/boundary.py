@@ -63,7 +63,7 @@ def as_patcher_error(error: BaseException, command: str | None) -> PatcherError:
             return Interrupted("interrupted", "Interrupted.", "Run the same command again to finish.")
         case click.UsageError():
             path = error.ctx.command_path if error.ctx else f"mps-patcher {command or ''}".strip()
-            return Usage("usage", error.format_message(), f"`{path} -h` tells what it accepts.")
+            return Usage("usage", error.format_message(), f"Run `{path} -h` for help.")
         case OSError():
             return PatcherError("os-error", f"{error}.", "Fix the cause, then run the command again. -v shows more.")
         case _:

@@ -76,7 +76,7 @@ class TestPlace:
     @pytest.mark.parametrize("arguments", [["status", "--python"], ["-q", "status", "--check=1"]])
     def test_what_is_named_for_more_is_the_command(self, arguments: list[str]) -> None:
         """click does not say whose option it is that has no value, or one too many."""
-        assert wrong(*arguments)[1] == "`mps-patcher status -h` tells what it accepts."
+        assert wrong(*arguments)[1] == "Run `mps-patcher status -h` for help."
 
     def test_an_option_of_a_command_before_it(self) -> None:
         told = wrong("--under", ".", "status")

@@ -208,7 +208,7 @@ def test_another_projects_files_over_it(tool: Any, place: Place) -> None:
         place.install("--upgrade", "adapter-transformers==3.2.1")
     told = tool.json("status", *place.options, **place.environ)
     assert told.error["code"] == "version-mismatch"
-    assert "are those of 4.26.1, from adapter-transformers 3.2.1." in told.error["message"]
+    assert "are those of 4.26.1, from adapter-transformers 3.2.1" in told.error["message"]
     place.run(command_in(told.error["hint"]))
     assert not list(place.site.glob("adapter*"))
     ends(tool, place)
