@@ -153,7 +153,7 @@ class TestVersions:
         for command in (["verify"], ["run", "--emulate"]):
             cause, hint = wrong(*command, f"--torch={typed}")
             assert f"{typed!r} is not a known release of torch; known are 2.0 to 2.13." in cause
-            assert hint == f"`mps-patcher {command[0]} -h` tells what it accepts."
+            assert hint == f"Run `mps-patcher {command[0]} -h` for help."
 
     @pytest.mark.parametrize(
         ("typed", "means"),
