@@ -22,6 +22,7 @@ _NEEDS = {
     Need.EDGE_CASES: ("may need a patch", "may need a patch"),
     Need.REPAIR: ("needs a repair", "need a repair"),
     Need.UPDATE: ("needs an update", "need an update"),
+    Need.EDITED: ("was edited since it was patched", "were edited since they were patched"),
     Need.LOOK: ("cannot be patched as it is", "cannot be patched as they are"),
 }
 
@@ -83,7 +84,7 @@ def _status(invocation: Invocation, groups: Groups) -> tuple[str, str]:
         parts.append(f"{unread} could not be read")
     first, *others = parts
     number, _, verb = first.partition(" ")
-    command = invocation.suggest("apply") if {*needs} - {Need.LOOK, Need.NONE} else ""
+    command = invocation.suggest("apply") if {*needs} - {Need.EDITED, Need.LOOK, Need.NONE} else ""
     subject = "The target" if len(groups) == 1 else f"{number} of {len(groups)} targets"
     return f"{', '.join([f'{subject} {verb}', *others])}.", command
 

@@ -147,6 +147,8 @@ def _ways(
             return "To update it:", [invocation.suggest("apply", target=target)]
         case Need.REPAIR:
             return "To repair it:", [invocation.suggest(one, target=target) for one in ("apply", "revert")]
+        case Need.EDITED:
+            return "To fix it:", [invocation.suggest("apply", "--force", target=target), *map(_cure, verdict.cures)]
         case Need.LOOK if verdict.cures:
             return "To fix it:", [_cure(cure) for cure in verdict.cures]
         case Need.NONE if verdict.is_patched:

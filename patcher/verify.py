@@ -10,6 +10,7 @@ from patcher import operations
 from patcher.catalogue import impact, is_known_to_lack, load_catalogue
 from patcher.errors import PatcherError
 from patcher.evidence import Evidence, VerifyOptions, gather_evidence
+from patcher.messages import is_restartable
 from patcher.model import ChangedFile, Check, Effect, FunctionPatch, NotFound, Patch, Result, State, Target
 from patcher.owner import as_owner_of
 from patcher.storage.files import digest, read_image
@@ -119,6 +120,8 @@ def _hint(result: Result, failures: Sequence[Check]) -> str:
         return "Make transformers importable first: the checks above say what it lacks or what is broken in it."
     if result.state in _REPAIRED and not _is_unknown_release(result):
         return f"Run `mps-patcher apply{'' if _is_affected(result) else f' {result.patch}'}`, then verify again."
+    if is_restartable(result):
+        return "Run `mps-patcher apply --force`, which keeps a copy of the edited file, then verify again."
     return "The checks above say what was seen. `mps-patcher status` says what the files hold."
 
 

@@ -15,7 +15,7 @@ from snapshots import timeless
 
 from patcher import operations
 from patcher.errors import CannotTell
-from patcher.messages import IRREVERSIBLE
+from patcher.messages import IRREVERSIBLE, RESTARTS
 from patcher.model import Effect, NotFound, State
 from patcher.storage.files import digest
 from patcher.storage.lock import LockTimeout, locked
@@ -73,7 +73,10 @@ class TestTold:
         }
         assert set(notes(two.apply()).values()) == {"already patched"}
         two.callers[1].write_bytes(two.callers[1].read_bytes() + b"#\n")
-        assert notes(two.status())[DIRECT] == "transformers/generation/utils.py was edited since it was patched."
+        assert (
+            notes(two.status())[DIRECT]
+            == f"transformers/generation/utils.py was edited since it was patched: {RESTARTS}"
+        )
         reverted = notes(two.revert(force=True))
         (kept,) = two.callers[1].parent.glob("*.kept-*")
         assert reverted == {
