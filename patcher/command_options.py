@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -110,12 +112,27 @@ class ProgramCommand(TextCommand):
         """Parses what comes before the program. Raises click.UsageError where there is none."""
         starts = (number for number, word in enumerate(args) if word == "--" or word.startswith(("-m", "-c")))
         start = next(starts, len(args))
+        if not ctx.resilient_parsing:
+            _require_program_alone(args, start)
         program = args[start + 1 :] if args[start : start + 1] == ["--"] else args[start:]
         ctx.meta[PROGRAM] = tuple(program) if start < len(args) else None
         rest = super().parse_args(ctx, args[:start])
         if program in ([], ["-m"], ["-c"]) and not ctx.resilient_parsing:
             raise click.UsageError("There is no program: write `-- SCRIPT`, `-m MODULE` or `-c CODE` last.", ctx)
         return rest
+
+
+def _require_program_alone(args: Sequence[str], start: int) -> None:
+    """Refuses a script without `--` before it, and `python` before a program. Raises Usage."""
+    script = next((number for number, word in enumerate(args[:start]) if word.endswith(".py")), None)
+    if script is not None:
+        message, options, program = "`--` must stand before the script.", args[:script], args[script:]
+    elif [*args[start : start + 2]] == ["--", "python"]:
+        message, options, program = "`run` starts the target's Python itself.", args[:start], args[start + 2 :]
+    else:
+        return
+    meant = shlex.join(("mps-patcher", "run", *(word for word in options if word != "python"), "--", *program))
+    raise Usage("usage", message, f"Did you mean `{meant}`?")
 
 
 def check_run_options(*, emulate: bool, torch: str | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -85,6 +86,21 @@ class TestPlace:
             "Write it after the command: `mps-patcher status --under`.",
         )
         assert wrong("--device", "mps")[1] == "Write it after the command: `mps-patcher verify --device`."
+
+
+class TestPrograms:
+    @pytest.mark.parametrize(
+        ("typed", "meant"),
+        [
+            ("gen.py", "-- gen.py"),
+            ("--python .venv 'my gen.py' --fast", "--python .venv -- 'my gen.py' --fast"),
+            ("--emulate python gen.py -- --fast", "--emulate -- gen.py -- --fast"),
+            ("--emulate -- python gen.py", "--emulate -- gen.py"),
+            ("-- python -m pytest", "-- -m pytest"),
+        ],
+    )
+    def test_a_script_as_it_is_often_typed(self, typed: str, meant: str) -> None:
+        assert wrong("run", *shlex.split(typed))[1] == f"Did you mean `mps-patcher run {meant}`?"
 
 
 class TestCommands:
