@@ -44,7 +44,12 @@ _EXIT_CODES: dict[str, tuple[tuple[int, str], ...]] = {
         (3, "cannot tell: no transformers, no torch, or not the requested device"),
     ),
     "revert": ((0, "reverted, or nothing to do"), _REFUSED, _USAGE, _NONE_FOUND),
-    "explain": ((0, "done"), (1, "failed"), _USAGE),
+    "explain": (
+        (0, "done"),
+        (1, "failed"),
+        _USAGE,
+        (3, "it is another error, or one that mps-patcher does not know"),
+    ),
     "doctor": ((0, "done"), (1, "failed"), _USAGE),
     "run": ((1, "refused; the program was not started"), _USAGE, _NONE_FOUND),
     "template": ((0, "done"), (1, "the file exists, or cannot be written"), _USAGE),
