@@ -25,7 +25,7 @@ RUNNING = ("contract", "generate", "callers")
 """The checks that need torch."""
 UNAVAILABLE = {
     "no-device": "Run this on a Mac with an Apple GPU, or ask for --device emulated.",
-    "no-rules": "Ask for another --torch or --macos.",
+    "no-rules": "Leave out --macos, or ask for a newer one.",
     "no-torch": "Install torch beside transformers, or ask for --static.",
     "torch-refused": "Ask for the rules of another --torch, or install that torch.",
 }

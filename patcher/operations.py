@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from patcher import progress
-from patcher.catalogue import impact, load_catalogue
+from patcher.catalogue import impact, load_catalogue, require_macos
 from patcher.diff import unified_diff
 from patcher.errors import PatcherError
 from patcher.messages import describe_applied, describe_not_applied, describe_reverted, describe_state
@@ -34,6 +34,7 @@ def status(
     """
 
     def work(snapshot: Snapshot) -> list[Result]:
+        require_macos(snapshot.target, macos)
         lost = {name for patch in patches for name in patch.requires if _is_lost(snapshot, name)}
         shown = [patch for patch in snapshot.catalogue if patch in patches or patch.name in lost]
         found = [_found(snapshot, patch, snapshot.state_of(patch), macos) for patch in shown]
@@ -88,6 +89,7 @@ def make_plan(
     macos: str | None = None,
 ) -> tuple[Plan, Mapping[str, PatcherError]]:
     """The plan of `apply`, and why of the patches that it is to apply some are refused, by name."""
+    require_macos(snapshot.target, macos)
     names = [patch.name for patch in patches if named or _impact(snapshot, patch, macos).effect is not Effect.NONE]
     plan = plan_apply(snapshot, names, force=force, backup=backup)
     wanted = closure(snapshot, names)

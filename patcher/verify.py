@@ -39,7 +39,7 @@ def verify_targets(
     After each check `show` gets the results so far; those of the last target have only the checks that have ended.
     """
     asked = {patch.name for patch in patches}
-    found = operations.status(targets, _with_required(asked), lock=lock, macos=options.macos)
+    found = operations.status(targets, _with_required(asked), lock=lock)
     found = tuple(_judged_by_rules(result, options) for result in found)
     results: list[Result] = []
     for target, group in groupby(found, key=lambda one: one.target):
@@ -56,11 +56,12 @@ def verify_targets(
 
 
 def _judged_by_rules(result: Result, options: VerifyOptions) -> Result:
-    """The result, with the effect of the defect under the rules of the torch that was asked for."""
-    if options.torch is None or not isinstance(result.target, Target) or not result.files:
+    """The result, with the effect of the defect under the rules of the torch and macOS that were asked for."""
+    if (options.torch or options.macos) is None or not isinstance(result.target, Target) or not result.files:
         return result
     (patch,) = (patch for patch in load_catalogue() if patch.name == result.patch)
-    judged = impact(patch, result.target._replace(torch=options.torch), macos=options.macos)
+    target = result.target._replace(torch=options.torch or result.target.torch)
+    judged = impact(patch, target, macos=options.macos)
     return result._replace(impact=judged)
 
 

@@ -21,6 +21,18 @@ from patcher.storage.files import digest
 from patcher.storage.lock import LockTimeout, locked
 
 
+@pytest.mark.parametrize("command", ["status", "apply"])
+def test_a_macos_that_the_torch_does_not_run_on(env: Callable[..., Env], command: str) -> None:
+    it = env(torch="2.13.0+cpu")
+    (result,) = it.run(command, ISIN, macos="13").values()
+    assert result.error
+    assert (result.error.code, result.error.exit_code, result.state) == ("no-rules", 3, None)
+    assert result.error.message == "torch 2.13 needs macOS 14 or newer."
+    assert result.error.hint == "Leave out --macos, or ask for 14 or newer."
+    assert fine(it.run(command, ISIN, macos="14.1")).state is not State.MODIFIED
+    assert fine(env(torch=None).run(command, ISIN, macos="12.3")).state is not State.MODIFIED
+
+
 class TestTold:
     @pytest.mark.parametrize("command", ["apply", "revert"])
     def test_a_dry_run_writes_nothing_and_says_what_would_be(self, two: Env, command: str) -> None:

@@ -23,6 +23,7 @@ from patcher import evidence, operations
 from patcher.catalogue import load_catalogue
 from patcher.errors import CannotTell
 from patcher.evidence import RUNNING, UNAVAILABLE
+from patcher.messages import RESTARTS
 from patcher.model import Check, Device, Result, State, Target
 from patcher.storage.lock import LockTimeout
 from patcher.targets.find import TargetOptions, find_targets
@@ -183,9 +184,9 @@ class TestStates:
     def test_edited(self, patched: Target, text: str) -> None:
         with edited(file_of(patched), "import inspect\n", text):
             result = proven(patched, static=True)
-        assert checks(result, "failed")["source"] == f"{ISIN.file} was edited since it was patched"
+        assert checks(result, "failed")["source"] == f"{ISIN.file} was edited since it was patched: {RESTARTS}"
         assert error(result) == ("verification-failed", 1)
-        assert "mps-patcher status" in hint(result)
+        assert "`mps-patcher apply --force`" in hint(result)
 
     def test_unparsable(self, unpatched: Target) -> None:
         with edited(file_of(unpatched), "import inspect\n", "import import\n"):
