@@ -144,7 +144,7 @@ class Program(HelpfulCommand, click.Group):
         return name, self.commands[name], args[1:]
 
     def _no_such_command(self, name: str) -> Usage:
-        meant = did_you_mean(name.lower(), list(self.commands))
+        meant = _OTHER_NAMES.get(name.lower()) or did_you_mean(name.lower(), list(self.commands))
         shown = ", ".join(name for name, command in self.commands.items() if not command.hidden)
         hint = f"Did you mean `mps-patcher {meant}`?" if meant else f"The commands are: {shown}."
         return Usage("usage", f"There is no command {name!r}.", hint)
@@ -170,6 +170,13 @@ class Program(HelpfulCommand, click.Group):
         """Runs the command."""
         with exit_with_error(ctx.obj), progress.on_terminal(functools.partial(_terminal, ctx.obj)):
             return super().invoke(ctx)
+
+
+_OTHER_NAMES = {
+    "install": "apply", "patch": "apply", "fix": "apply", "uninstall": "revert", "undo": "revert", "unpatch": "revert",
+    "restore": "revert", "check": "status",
+}  # fmt: skip
+"""What the commands are called elsewhere."""
 
 
 def _takes(command: click.Command, option: str) -> bool:

@@ -26,7 +26,7 @@ RUNNING = ("contract", "generate", "callers")
 UNAVAILABLE = {
     "no-device": "Run this on a Mac with an Apple GPU, or ask for --device emulated.",
     "no-rules": "Leave out --macos, or ask for a newer one.",
-    "no-torch": "Install torch beside transformers, or ask for --static.",
+    "no-torch": "Install torch there, or run `mps-patcher verify --static`, which needs none.",
     "torch-refused": "Ask for the rules of another --torch, or install that torch.",
 }
 """What to do when the self-test has no torch or no device to run on, by its word for that."""
@@ -79,7 +79,7 @@ def _without_interpreter(on_disk: Check, *, static: bool) -> Evidence:
     if static:
         return Evidence(checks=(on_disk,), error=_unknown_bytecode(on_disk))
     cause = "No interpreter is known for this folder, so only source and bytecode could be checked."
-    error = CannotTell("no-interpreter", cause, "Name one with --python, or ask for --static.")
+    error = CannotTell("no-interpreter", cause, "Name one with --python, or run `mps-patcher verify --static`.")
     skipped = _skipped(RUNNING, "there is no interpreter to run it with")
     return Evidence(checks=(on_disk, *skipped), error=error)
 
@@ -207,7 +207,7 @@ def _read_report(data: bytes, ending: str | None, last_line: str, options: Verif
         checks += [_make_check(missing[0], "failed", why), *_skipped(missing[1:], f"{missing[0]} came to no end")]
     error = None
     if unavailable := found.get("unavailable"):
-        checks += _skipped(RUNNING, unavailable["message"])
+        checks += _skipped(RUNNING, unavailable["code"].replace("-", " "))  # the error says more, once
         error = CannotTell(unavailable["code"], f"{unavailable['message']}.", UNAVAILABLE[unavailable["code"]])
     return Evidence(checks=tuple(checks), device=device, error=error)
 

@@ -21,11 +21,14 @@ SUFFIX = ".mps-patcher"
 
 _ACL = "system.posix_acl_access"
 _OWNER = "Run the command as the owner of the environment; look for an immutable flag if you are."
+_OR_RUN = (
+    "Run the command as the owner of the environment; or run your program with `mps-patcher run`, which writes none."
+)
 _SPACE = "Free some space and run the command again."
 _OTHER = "Let the other installer finish, then run the command again."
 _CAUSES = {
-    errno.EACCES: ("not-permitted", "this user may not do that", _OWNER),
-    errno.EPERM: ("not-permitted", "this user may not do that", _OWNER),
+    errno.EACCES: ("not-permitted", "permission denied", _OR_RUN),
+    errno.EPERM: ("not-permitted", "operation not permitted", _OWNER),
     errno.EROFS: ("read-only", "the file system is read-only", "Mount it writable, or patch the image before that."),
     errno.ENOSPC: ("disk-full", "no space is left", _SPACE),
     errno.EDQUOT: ("disk-full", "the disk quota is used up", _SPACE),

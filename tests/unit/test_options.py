@@ -107,7 +107,8 @@ class TestCommands:
     @pytest.mark.parametrize(
         ("typed", "meant"),
         [("aply", "apply"), ("stauts", "status"), ("Verify", "verify"), ("rev", "revert"), ("reverse", "revert"),
-         ("evalute", "evaluate"), ("versions", "version")],
+         ("evalute", "evaluate"), ("versions", "version"), ("install", "apply"), ("Undo", "revert"),
+         ("uninstall", "revert"), ("fix", "apply")],
     )  # fmt: skip
     def test_a_misspelt_one(self, typed: str, meant: str) -> None:
         assert wrong(typed) == (f"There is no command {typed!r}.", f"Did you mean `mps-patcher {meant}`?")

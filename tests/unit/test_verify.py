@@ -322,7 +322,7 @@ class TestSelfTest:
         target = patched if code == "no-torch" else patched._replace(python=None, torch="2.1.0")
         result = proven(target)
         assert list(checks(result, "passed")) == ["source", "bytecode"]
-        why = f"{patched.python} finds no torch" if target.python else "there is no interpreter to run it with"
+        why = "no torch" if target.python else "there is no interpreter to run it with"
         assert checks(result, "skipped") == dict.fromkeys(RUNNING, why)
         assert error(result) == (code, 3)
         assert proven(target, static=True).error is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -164,6 +165,21 @@ class TestAfterApply:
 
 
 class TestHints:
+    def test_they_repeat_what_was_typed(self, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(site.parent)
+        result = run("verify", "--static", "--site-packages", site.name)
+        assert hinted(result) == [f"mps-patcher apply --site-packages {site.name}"]
+
+    def test_where_there_is_no_torch(self, site: Path) -> None:
+        python = site.parents[2] / "bin" / "python"
+        python.parent.mkdir()
+        python.symlink_to(sys.executable)
+        (site.parents[2] / "pyvenv.cfg").write_text("")
+        run("apply", "--site-packages", site)
+        (command,) = hinted(run("verify", "--python", python))
+        assert command == f"mps-patcher verify --static --python {python}"
+        assert follow(command).exit_code == 0
+
     def test_of_a_failed_verification(self, site: Path) -> None:
         place = ["--static", "--site-packages", site]
         (command,) = hinted(run("verify", *place))
