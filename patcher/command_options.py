@@ -13,7 +13,7 @@ from patcher.options import PROGRAM, Function, Usage, together
 
 
 def _torch(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    """`2.13.0+cpu` as `2.13`, which has the rules of all its releases. Raises click.BadParameter for an unknown one."""
+    """`2.13.0+cpu` as `2.13`, which has the rules of all its releases. Raises Usage for an unknown one."""
     from patcher.selftest import rules
 
     if value is None:
@@ -22,12 +22,12 @@ def _torch(_context: click.Context, _parameter: click.Parameter, value: str | No
     release = _numbers(value)
     if len(release) < 2 or not oldest <= release[:2] <= newest:
         known = f"{rules.show(oldest)} to {rules.show(newest)}"
-        raise click.BadParameter(f"{value!r} is not a known release of torch; known are {known}.")
+        raise Usage("usage", f"--torch: {value!r} is not a known release of torch.", f"Choose one from {known}.")
     return f"{release[0]}.{release[1]}"
 
 
 def _macos(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    """The version, `12` as `12.3`, before which there is no MPS. Raises click.BadParameter for an unknown one."""
+    """The version, `12` as `12.3`, before which there is no MPS. Raises Usage for an unknown one."""
     from patcher.selftest import rules
 
     if value is None:
@@ -38,7 +38,8 @@ def _macos(_context: click.Context, _parameter: click.Parameter, value: str | No
     plain = value == ".".join(map(str, release)) and 1 <= len(release) <= 3
     if not plain or release[0] not in rules.KNOWN_MACOS or release < oldest:
         *others, last = (rules.show(max(oldest, (major, 0))) for major in rules.KNOWN_MACOS)
-        raise click.BadParameter(f"{value!r} is not a known macOS; known are {', '.join(others)} and {last}.")
+        hint = f"Choose {', '.join(others)} or {last}."
+        raise Usage("usage", f"--macos: {value!r} is not a known macOS.", hint)
     return value
 
 

@@ -22,7 +22,7 @@ SUFFIX = ".mps-patcher"
 _ACL = "system.posix_acl_access"
 _OWNER = "Run the command as the owner of the environment; look for an immutable flag if you are."
 _OR_RUN = (
-    "Run the command as the owner of the environment; or run your program with `mps-patcher run`, which writes none."
+    "Run the command as the owner of the environment, or your program with `mps-patcher run`, which changes no file."
 )
 _SPACE = "Free some space and run the command again."
 _OTHER = "Let the other installer finish, then run the command again."

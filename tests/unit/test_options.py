@@ -83,9 +83,23 @@ class TestPlace:
         told = wrong("--under", ".", "status")
         assert told == (
             "--under is an option of a command.",
-            "Write it after the command: `mps-patcher status --under`.",
+            "Write it after the command: `mps-patcher status --under .`.",
         )
-        assert wrong("--device", "mps")[1] == "Write it after the command: `mps-patcher verify --device`."
+        assert wrong("--device", "mps")[1] == "Write it after the command: `mps-patcher verify --device mps`."
+
+    @pytest.mark.parametrize(
+        ("arguments", "told"),
+        [
+            (["doctor", "--json"], ("`mps-patcher doctor` has no --json.", "status, apply, verify, revert")),
+            (["apply", "--check"], ("`mps-patcher apply` has no --check.", "status")),
+        ],
+    )
+    def test_an_option_of_another_command(self, arguments: list[str], told: tuple[str, str]) -> None:
+        if "--json" in arguments:
+            error = read_document(mps(*arguments).stdout)["error"]
+            assert (error["message"], error["hint"]) == (told[0], f"It is an option of {told[1]}.")
+        else:
+            assert wrong(*arguments) == (told[0], f"It is an option of {told[1]}.")
 
 
 class TestPrograms:
@@ -169,8 +183,8 @@ class TestVersions:
     def test_an_unknown_torch(self, typed: str) -> None:
         for command in (["verify"], ["run", "--emulate"]):
             cause, hint = wrong(*command, f"--torch={typed}")
-            assert f"{typed!r} is not a known release of torch; known are 2.0 to 2.13." in cause
-            assert hint == f"`mps-patcher {command[0]} -h` tells what it accepts."
+            assert cause == f"--torch: {typed!r} is not a known release of torch."
+            assert hint == "Choose one from 2.0 to 2.13."
 
     @pytest.mark.parametrize(
         ("typed", "means"),
@@ -186,8 +200,9 @@ class TestVersions:
     )
     def test_an_unknown_macos(self, typed: str) -> None:
         for command in ("status", "apply", "verify", "run"):
-            cause, _ = wrong(command, f"--macos={typed}")
-            assert f"{typed!r} is not a known macOS; known are 12.3, 13, 14, 15 and 26." in cause
+            cause, hint = wrong(command, f"--macos={typed}")
+            assert cause == f"--macos: {typed!r} is not a known macOS."
+            assert hint == "Choose 12.3, 13, 14, 15 or 26."
 
 
 def given(monkeypatch: pytest.MonkeyPatch, command: str, *arguments: str) -> dict[str, Any]:
