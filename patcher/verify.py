@@ -111,7 +111,7 @@ def _concluded(result: Result, evidence: Evidence) -> Result:
     failed = [check.name for check in failures]
     # Of a device that is not here nothing can be told, whatever the file says; without torch the file still tells
     if failed and (error is None or error.code not in ("no-device", "target-changed")):
-        cause = f"{len(failed)} of {len(checks)} checks failed: {', '.join(failed)}."
+        cause = f"{len(failed)} check{'' if len(failed) == 1 else 's'} failed: {', '.join(failed)}."
         error = PatcherError("verification-failed", cause, _hint(result, failures))
     return result._replace(checks=checks, device=evidence.device, error=error)
 
@@ -123,7 +123,7 @@ def _hint(result: Result, failures: Sequence[Check]) -> str:
         return f"Run `mps-patcher apply{'' if _is_affected(result) else f' {result.patch}'}`, then verify again."
     if is_restartable(result):
         return "Run `mps-patcher apply --force`, which keeps a copy of the edited file, then verify again."
-    return "The checks above say what was seen. `mps-patcher status` says what the files hold."
+    return "`mps-patcher verify` shows what was seen, and `mps-patcher status` says what the files hold."
 
 
 def _is_unknown_release(result: Result) -> bool:

@@ -475,7 +475,7 @@ class TestSelfTest:
         assert checks(result, "failed") == {"contract": detail}
         assert checks(result, "skipped") == dict.fromkeys(RUNNING[1:], "contract came to no end")
         assert result.error
-        assert result.error.message == "1 of 5 checks failed: contract."
+        assert result.error.message == "1 check failed: contract."
 
     @pytest.mark.parametrize(
         "report", ["", "[]", "null", '{"checks": [{"name": 1}]}', '{"checks": 5}', '{"device": 5}']
