@@ -24,6 +24,7 @@ help:
 	@echo 'make test-container      build examples/container as real images, run them, compare them'
 	@echo 'make test-recipes        follow docs/environments.md with the real tools; install the wheel; try action.yml'
 	@echo 'make test-browser        open the report of evaluate in headless Chromium'
+	@echo 'make test-fleet          play examples/ansible on twelve hosts of its own over SSH, minutes'
 	@echo 'make test-faults         kill and fail apply and revert at every system call; replay losses of power'
 	@echo 'make test-races          sixteen processes and installers on one target, two minutes'
 	@echo 'make test-fuzz           more than 100,000 hostile inputs (ARGS="--seed 2" for others)'
@@ -81,6 +82,15 @@ test-container: $(READY)
 .PHONY: test-recipes
 test-recipes: $(READY)
 	$(PY) -m pytest -m recipes $(ARGS)
+
+# Whether test-fleet can run at all.
+.PHONY: can-fleet
+can-fleet: $(READY)
+	@$(PY) tests/support/fleet.py
+
+.PHONY: test-fleet
+test-fleet: $(READY)
+	$(PY) -m pytest -m fleet tests/integration/fleet $(ARGS)
 
 # Whether test-browser can run at all.
 .PHONY: can-browser

@@ -114,6 +114,14 @@ def _counted(groups: Groups, words: Mapping[str, str]) -> str:
     return f"{_targets(first)} {word}{rest}."
 
 
+def happened(invocation: Invocation, group: Sequence[Result]) -> str:
+    """What became of one target, in a word or two; nothing where a status has no error."""
+    if error := next((result.error for result in group if result.error), None):
+        return f"failed: {error.code}"
+    words = _WOULD if invocation.dry_run else _DONE.get(invocation.command)
+    return words[_outcome(group)] if words else ""
+
+
 def _outcome(group: Sequence[Result]) -> str:
     if any(result.error for result in group):
         return "failed"

@@ -27,6 +27,10 @@ class PatcherError(Exception):
         self.hint = one_line(hint)
         super().__init__(self.message)
 
+    def __reduce__(self) -> tuple[type[PatcherError], tuple[str, str, str]]:
+        """So that it can be sent between processes."""
+        return type(self), (self.code, self.message, self.hint)
+
 
 def one_line(text: str) -> str:
     r"""The text with all that is not printable made visible, as Python escapes it: a line break becomes `\n`.

@@ -50,6 +50,12 @@ _EXIT_CODES: dict[str, tuple[tuple[int, str], ...]] = {
         _USAGE,
         (3, "it is another error, or one that mps-patcher does not know"),
     ),
+    "setup": (
+        (0, "set up, or removed, or nothing to do"),
+        (1, "failed or refused; --check: a target is not set up"),
+        _USAGE,
+        _NONE_FOUND,
+    ),
     "doctor": ((0, "done"), (1, "failed"), _USAGE),
     "run": ((1, "refused; the program was not started"), _USAGE, _NONE_FOUND),
     "template": ((0, "done"), (1, "the file exists, or cannot be written"), _USAGE),
@@ -94,6 +100,11 @@ _EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "revert": (
         ("mps-patcher revert", "Put the original back."),
         ("mps-patcher revert --dry-run --diff", "Show what would change."),
+    ),
+    "setup": (
+        ("mps-patcher setup", "Install the hook."),
+        ("mps-patcher setup --check", "For CI: exit code 1 if it is not there."),
+        ("mps-patcher setup --remove", "Remove it; the patches stay."),
     ),
     "explain": (
         ("mps-patcher explain 'tuple index out of range'", "An error that you have."),

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from patcher import progress
 from patcher.catalogue import impact, load_catalogue, require_macos
 from patcher.diff import unified_diff
 from patcher.errors import PatcherError
+from patcher.hooks import remember_seen
 from patcher.messages import describe_applied, describe_not_applied, describe_reverted, describe_state
 from patcher.model import CallsPatch, ChangedFile, Effect, Impact, NotFound, Patch, Result, State, Target
 from patcher.owner import as_owner_of
 from patcher.plan import Plan, plan_apply, plan_revert, planned_state
 from patcher.recompute import closure
+from patcher.scan import Seen
 from patcher.snapshot import Snapshot, take_snapshot
 from patcher.storage.bytecode import cache_prefixes, has_stale_pyc, remove_pycs
-from patcher.storage.files import digest
+from patcher.storage.files import digest, explained
 from patcher.storage.lock import LockTimeout, locked
 from patcher.targets.reinstall import with_command
-from patcher.transaction import commit
+from patcher.transaction import check_writable, commit
+from patcher.workers import FEW, each
 
 Targets = Sequence[Target | NotFound]
 
@@ -134,18 +137,28 @@ def _each(
     exclusive: bool,
     lock: LockTimeout,
 ) -> tuple[Result, ...]:
-    results: list[Result] = []
-    for number, target in enumerate(targets, 1):
+    """The results of all targets, in their order, by as many processes as there are processors where they are many."""
+    seen: Seen | None = {} if len(targets) > 1 else None
+    lock = lock._replace(notify=None) if len(targets) > FEW else lock  # no fork writes on the terminal
+
+    def results_of(item: tuple[int, Target | NotFound]) -> list[Result]:
+        number, target = item
         if isinstance(target, NotFound):
-            results.append(Result(target=target, patch=None, state=None, error=target.error))
-            continue
+            return [Result(target=target, patch=None, state=None, error=target.error)]
         progress.show(f"{number} of {len(targets)}:" if len(targets) > 1 else "working on", str(target.site_packages))
         try:
-            with opened(target, exclusive=exclusive, lock=lock) as snapshot:
-                results += work(snapshot)
+            with explained(target.site_packages), opened(target, exclusive=exclusive, lock=lock, seen=seen) as snapshot:
+                return work(snapshot)
         except PatcherError as error:
-            results += [Result(target=target, patch=patch.name, state=None, error=error) for patch in patches]
-    return tuple(map(_with_command, results))
+            return [Result(target=target, patch=patch.name, state=None, error=error) for patch in patches]
+
+    results: list[Result] = []
+    with closing(each(results_of, tuple(enumerate(targets, 1)))) as outcomes:
+        for done, found in enumerate(outcomes, 1):
+            results += map(_with_command, found)
+            if done < len(targets):
+                progress.show("working on", f"{len(targets)} targets, {done} done")
+    return tuple(results)
 
 
 def _with_command(result: Result) -> Result:
@@ -155,12 +168,15 @@ def _with_command(result: Result) -> Result:
 
 
 @contextmanager
-def opened(target: Target, *, exclusive: bool, lock: LockTimeout) -> Iterator[Snapshot]:
-    """What the target holds, under its lock, as its owner. A hint to reinstall says with which command."""
+def opened(target: Target, *, exclusive: bool, lock: LockTimeout, seen: Seen | None = None) -> Iterator[Snapshot]:
+    """What the target holds, under its lock, as its owner. A hint to reinstall says with which command.
+
+    Of many, which share `seen`, what all installs of one release have is read once.
+    """
     catalogue = load_catalogue()
     try:
         with as_owner_of(target.site_packages), locked(target.dist_info, exclusive=exclusive, timeout=lock):
-            yield take_snapshot(target, catalogue)
+            yield take_snapshot(target, catalogue, seen)
     except PatcherError as error:
         raise with_command(error, target) from error
 
@@ -197,13 +213,15 @@ def _impact(snapshot: Snapshot, patch: Patch, macos: str | None) -> Impact:
 
 
 def _carry_out(plan: Plan, *, dry_run: bool) -> PatcherError | None:
-    """Commits the plan. The error where that failed, and the target is as it was."""
-    if dry_run or not plan.changes:
-        return None
+    """Commits the plan, or asks whether it may be. The error where that failed, and the target is as it was."""
     try:
-        commit(plan)
+        if plan.changes:
+            check_writable(plan) if dry_run else commit(plan)
     except PatcherError as error:
         return error
+    if not dry_run:
+        with suppress(PatcherError):  # then the hook has it applied once more
+            remember_seen(plan.snapshot.target)
     return None
 
 
@@ -214,7 +232,7 @@ def _result(
     snapshot, refusal = plan.snapshot, plan.refused.get(patch.name)
     if error and not _is_changed(plan, patch):
         return _found(snapshot, patch, snapshot.state_of(patch), macos)
-    if error:
+    if error and not dry_run:
         return _found(snapshot, patch, _state_now(snapshot, patch), macos)._replace(error=error)
     is_done = plan.changes and not (refusal or dry_run)
     found = _found(snapshot, patch, planned_state(plan, patch) if is_done else snapshot.state_of(patch), macos)
@@ -222,7 +240,7 @@ def _result(
         files=_changed_files(plan, found),
         diff=_diff(plan, patch) if diff else None,
         changed=is_done and _is_changed(plan, patch),
-        error=refusal,
+        error=refusal or error,
     )
 
 

@@ -128,15 +128,21 @@ def common_options(function: Function) -> Function:
 
 
 def target_options(function: Callable[..., None]) -> Callable[..., None]:
-    """PATCH..., the target options, --lock-timeout and --json, which become one Request; and the common ones."""
+    """PATCH..., and what `place_options` has."""
+    argument = click.argument("names", nargs=-1, metavar="[PATCH]...", shell_complete=complete_patches)
+    return together(place_options(function), argument)
+
+
+def place_options(function: Callable[..., None]) -> Callable[..., None]:
+    """The target options, --lock-timeout and --json, which become one Request; and the common ones."""
 
     @functools.wraps(function)
     def collected(
-        names: tuple[str, ...],
         python: tuple[Path, ...],
         site_packages: tuple[Path, ...],
         under: tuple[Path, ...],
         lock_timeout: int,
+        names: tuple[str, ...] = (),
         **others: Any,
     ) -> None:
         request = Request(
@@ -155,7 +161,6 @@ def target_options(function: Callable[..., None]) -> Callable[..., None]:
     timeout = click.IntRange(0, 86400)
     return together(
         collected,
-        click.argument("names", nargs=-1, metavar="[PATCH]...", shell_complete=complete_patches),
         place("--python", "PATH", "The interpreter, or the folder of the environment, whose transformers is meant",
               " [env: MPS_PATCHER_PYTHON]"),
         place("--site-packages", "DIR", "A folder that no interpreter here can run: an unpacked image"),

@@ -12,10 +12,10 @@ from patcher.closing import by_target, closing, steps
 from patcher.errors import PatcherError, one_line
 from patcher.model import ChangedFile, Check, Device, Effect, NotFound, Result, State, Target
 from patcher.suggest import Invocation
-from patcher.terminal import TextStyle, column, paint, sentence, wrap
+from patcher.table import is_for_table, table
+from patcher.terminal import STATE_COLORS, TextStyle, column, paint, sentence, wrap
 from patcher.verdict import Need, Verdict, judge, verification
 
-STATE_COLORS = {State.PATCHED: "green", State.MODIFIED: "red", State.ABSENT: "dim"}
 CHECK_COLORS = {"passed": "green", "failed": "red", "skipped": "yellow"}
 NAME_WIDTH = len("bytecode")
 """The longest name of a check: lines are shown before all checks are known."""
@@ -24,18 +24,22 @@ TERMINAL_ORDERS = re.compile(r"[\x07\x08\x1b\x7f-\x9f]")
 
 
 def as_text(invocation: Invocation, results: Sequence[Result], style: TextStyle) -> str:
-    """What was found and done, target by target, and one sentence on all of them.
+    """What was found and done, target by target, or as a table of many, and one sentence on all of them.
 
     Errors are in `failures`; places without a target only there.
     """
     groups = by_target(results)
     several = len(groups) > 1
     last = results[-1].target if style.is_unfinished else None
-    blocks = [
-        "\n".join(_block(invocation, target, group, style, several=several, is_unfinished=target is last))
-        for target, group in groups.items()
-        if isinstance(target, Target)
-    ]
+    blocks = (
+        ["\n".join(table(invocation, results, style))]
+        if is_for_table(invocation, results, style)
+        else [
+            "\n".join(_block(invocation, target, group, style, several=several, is_unfinished=target is last))
+            for target, group in groups.items()
+            if isinstance(target, Target)
+        ]
+    )
     end = "" if style.is_unfinished else "\n".join(closing(invocation, results, style))
     return "\n\n".join([*blocks, *filter(None, [end])])
 

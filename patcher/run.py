@@ -144,6 +144,6 @@ def _environment(environ: Mapping[str, str], site: Path) -> dict[str, str]:
     path = environ.get("PYTHONPATH")
     entries = path.split(os.pathsep) if path else []  # an empty entry among others is the current folder
     others = (entry for entry in entries if Path(entry).parent.parent != site.parent.parent)  # of a run around us
-    added = {"PYTHONPATH": os.pathsep.join((str(site), *others))}
+    added = {"PYTHONPATH": os.pathsep.join((str(site), *others)), "MPS_PATCHER_HOOK": "off"}  # installed files stay
     kept = {name: value for name, value in environ.items() if name != "__PYVENV_LAUNCHER__"}  # as for the probe
     return {"PYTORCH_ENABLE_MPS_FALLBACK": "1", **kept, **added}

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from patcher.diff import octal_escaped
 from patcher.model import NotFound, Result, Target
 
-_COMMAND = re.compile(r"`(mps-patcher (?:status|apply|verify|revert|run)\b[^`]*)`")
+_COMMAND = re.compile(r"`(mps-patcher (?:status|apply|verify|revert|setup|run)\b[^`]*)`")
 _PLACE = re.compile(r"--(?:python|site-packages|under)\b")
 
 

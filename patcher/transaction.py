@@ -8,6 +8,7 @@ same plan and goes on.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
@@ -51,6 +52,20 @@ def commit(plan: Plan) -> None:
     except BaseException as error:
         roll_back(plan, error, copies)
         raise
+
+
+def check_writable(plan: Plan) -> None:
+    """Raises PatcherError where the system would not let this user write what `commit` writes. Writes nothing."""
+    snapshot, effective = plan.snapshot, os.access in os.supports_effective_ids
+    folders = {snapshot.path_of(path).parent for path in plan.files}
+    if plan.journal or snapshot.journal:
+        folders.add(snapshot.target.dist_info)
+    for folder in sorted(folders):
+        with explained(folder):
+            if os.statvfs(folder).f_flag & os.ST_RDONLY:
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+            if not os.access(folder, os.W_OK | os.X_OK, effective_ids=effective):
+                raise OSError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def write_journal(snapshot: Snapshot, journal: Journal) -> None:

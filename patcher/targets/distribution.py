@@ -88,6 +88,7 @@ def dist_infos(names: Iterable[str], project: str = PACKAGE) -> list[str]:
 
 def holds_install(folder: Path, names: Iterable[str]) -> bool:
     """Whether a folder with these entries holds an install of transformers, sound or not. A source tree does not."""
+    names = [name for name in names if PACKAGE in name.lower() or name == FROZEN_LIBRARY]  # of thousands of folders
     if dist_infos(names) or _links(names):
         return True
     # Elsewhere a folder of that name is some other package's part

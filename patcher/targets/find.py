@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,9 +25,11 @@ from patcher.targets.distribution import (
 )
 from patcher.targets.hints import environment_near, option_meant
 from patcher.targets.interpreter import Answer, ask_python, python_in
+from patcher.targets.layout import answer_by_layout, prefix_of
 from patcher.targets.owners import PACKAGE
 from patcher.targets.reinstall import reinstall_explained
 from patcher.targets.search import folders_below, is_within
+from patcher.workers import each
 
 
 class TargetOptions(NamedTuple):
@@ -166,18 +169,23 @@ def _from_python(python: Path, reason: str, environ: Mapping[str, str], cwd: Pat
         return _not_found(error, reason, folder, python, answer)
 
 
-def _from_folder(folder: Path, reason: str) -> Target | NotFound:
+def _from_folder(
+    folder: Path, reason: str, python: Path | None = None, answer: Answer | None = None
+) -> Target | NotFound:
     try:
-        return _target(read_distribution(folder), reason)
+        return _target(read_distribution(folder), reason, python, answer)
     except PatcherError as error:
-        return _not_found(error, reason, folder)
+        return _not_found(error, reason, folder, python, answer)
 
 
 def _from_tree(top: Path, reason: str, environ: Mapping[str, str], cwd: Path) -> Iterator[Target | NotFound]:
     """Every install below `top`, and a word on what could not be read of it."""
     unread: list[OSError] = []
     folders = tuple(folders_below(top, unread))
-    yield from (_from_site_packages(folder, reason, environ, cwd) for folder in folders)
+    with closing(each(lambda one: _from_site_packages(one, reason, environ, cwd), folders)) as findings:
+        for done, found in enumerate(findings, 1):
+            progress.show("found", f"{len(folders)} installs, {done} read")
+            yield found
     if unread:
         yield _not_found(_unread(top, unread), reason, top)
     elif not folders:
@@ -189,9 +197,10 @@ def _from_site_packages(folder: Path, reason: str, environ: Mapping[str, str], c
 
     It is found by the layout that all environments use; a Python beside other folders need not import from there.
     """
-    version, library = folder.parent.name, folder.parent.parent
-    regular = folder.name == "site-packages" and version.startswith("python") and library.name.startswith("lib")
-    found = _from_python(python_in(library.parent), reason, environ, cwd) if regular else None
+    prefix = prefix_of(folder)
+    if answer := answer_by_layout(folder, environ, cwd):
+        return _from_folder(folder, reason, python_in(answer.prefix), answer)
+    found = _from_python(python_in(prefix), reason, environ, cwd) if prefix else None
     same = isinstance(found, Target) and os.path.realpath(found.site_packages) == os.path.realpath(folder)
     return found if found and same else _from_folder(folder, reason)
 

@@ -126,6 +126,7 @@ def _ask(
     environ = _needed(environ) if as_user_of(*python_parts(python)) else dict(environ)
     # macOS's launcher leaves this behind, and a framework build that finds it takes itself for another interpreter
     environ.pop("__PYVENV_LAUNCHER__", None)
+    environ["MPS_PATCHER_HOOK"] = "off"  # what is asked about must not change meanwhile
     with _temporary_file() as answer, _temporary_file() as errors:
         command = [str(python), "-B", "-c", probe.read_text("utf-8"), str(answer.fileno()), name]
         ending = run_python(
@@ -218,7 +219,7 @@ def selftest_environment(environ: Mapping[str, str], cache: Path) -> dict[str, s
     """
     kept = _needed(environ)
     kept.pop("PYTORCH_ENABLE_MPS_FALLBACK", None)
-    offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    offline = {"MPS_PATCHER_HOOK": "off", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     return kept | offline | {"HF_HOME": str(cache), "USE_TF": "0", "USE_FLAX": "0"}
 
 

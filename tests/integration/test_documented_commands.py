@@ -1,7 +1,7 @@
 """The commands of the documents, run to the letter in a project with an unpatched transformers 4.45.1 and no torch.
 
-Left out are those that need torch or a model, and the pages that have tests of their own: environments.md (recipes) and
-container.md (images).
+Left out are those that need torch or a model, and the pages that have tests of their own: environments.md (recipes),
+automation.md (recipes, fleet) and container.md (images).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from documented import Command, commands
 
 from patcher.cli import program
 
-FOLLOWED = ("docs/environments.md", "docs/container.md")
+FOLLOWED = ("docs/environments.md", "docs/automation.md", "docs/container.md")
 RUNNABLE = {"status", "apply", "revert", "explain", "doctor", "help", "version", "template"} & {*program.commands}
 TOOL = Path(sys.executable).parent
 

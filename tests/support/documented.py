@@ -77,6 +77,15 @@ def _arguments(words: list[str]) -> tuple[str, ...]:
     return tuple(words[:end])
 
 
+def code_blocks(page: str, heading: str, language: str = "sh") -> list[str]:
+    """The blocks of a language under a heading of docs/`page`, of which there is at least one."""
+    text = (ROOT / "docs" / page).read_text("utf-8")
+    section = re.split(r"(?m)^## ", text.partition(f"\n## {heading}\n")[2])[0]
+    found = re.findall(rf"(?ms)^```{language}\n(.*?)^```$", section)
+    assert found, heading
+    return found
+
+
 def links_of(page: Path) -> list[str]:
     """Where the links and pictures of a page lead that stay within the checkout."""
     found = re.findall(r"\]\(([^)\s]+)\)", FENCE.sub("", page.read_text("utf-8")))

@@ -64,9 +64,9 @@ class Layer:
         return {member.path for member in self.members if not member.is_folder}
 
 
-def install_tools() -> None:
+def install_tools(tools: Sequence[str] = TOOLS) -> None:
     """Installs what is missing. Exits with a clear word where that cannot be."""
-    missing, installer = [name for name in TOOLS if not shutil.which(name)], shutil.which("apt-get")
+    missing, installer = [name for name in tools if not shutil.which(name)], shutil.which("apt-get")
     if not missing:
         return
     if os.geteuid() or not installer:
@@ -76,13 +76,13 @@ def install_tools() -> None:
         subprocess.run([installer, "-qq", *command], check=True, env=environ, stdout=sys.stderr)
 
 
-def base_archive() -> Path:
-    """A tar of Debian 12 with python3, made once for all checkouts."""
-    archive = torch_env.cache() / "images" / "bookworm-python3.tar"
+def base_archive(name: str = "bookworm-python3", packages: Sequence[str] = PACKAGES) -> Path:
+    """A tar of Debian 12 with python3, or with other packages, made once for all checkouts."""
+    archive = torch_env.cache() / "images" / f"{name}.tar"
     if not archive.exists():
         archive.parent.mkdir(parents=True, exist_ok=True)
         made = archive.with_suffix(f".{os.getpid()}")
-        words = ["--quiet", "--mode=root", "--variant=apt", f"--include={','.join(PACKAGES)}", "--format=tar"]
+        words = ["--quiet", "--mode=root", "--variant=apt", f"--include={','.join(packages)}", "--format=tar"]
         command = [shutil.which("mmdebstrap") or "mmdebstrap", *words, "bookworm", str(made)]
         environ = os.environ | {"SOURCE_DATE_EPOCH": "0"}
         subprocess.run(command, check=True, env=environ, stdout=sys.stderr)

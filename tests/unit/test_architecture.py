@@ -18,25 +18,28 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "patcher"
 # From the bottom to the top: each layer imports from those before it, and from itself without a circle.
 LAYERS = (
-    {"errors", "model", "owner", "diff", "text", "traceback", "progress", "selftest", "evaluator", "runtime"},
+    {"errors", "model", "owner", "diff", "text", "traceback", "progress", "selftest", "evaluator", "runtime", "hook"},
+    {"workers"},
     {"catalogue", "edit", "storage", "targets"},
     {"scan", "prepared", "callers", "durations"},
     {"snapshot"},
     {"recompute", "plan"},
     {"messages", "transaction"},
+    {"hooks"},
     {"operations", "evidence", "template", "explain"},
     {"verify", "run", "doctor"},
     {"evaluation"},
     {"help_text", "options", "command_options", "evaluation_options", "document", "explain_text"},
     {"terminal", "suggest", "verdict"},
     {"closing"},
+    {"table"},
     {"output"},
     {"boundary"},
     {"commands", "cli", "__main__"},
 )
 PROBES = (PACKAGE / "targets" / "probe.py", PACKAGE / "targets" / "torch_probe.py")
 # These run inside the target's interpreter, which holds nothing of ours.
-FOLDERS = (PACKAGE / "selftest", PACKAGE / "evaluator", PACKAGE / "runtime", PACKAGE / "templates")
+FOLDERS = (PACKAGE / "selftest", PACKAGE / "evaluator", PACKAGE / "runtime", PACKAGE / "templates", PACKAGE / "hook")
 GUESTS = [
     *PROBES,
     *(path for folder in FOLDERS for path in sorted(folder.rglob("*.py"))),

@@ -98,7 +98,7 @@ class TestParsing:
         assert told["error"]["code"] == ("unknown-patch" if "no_such_patch" in arguments else "usage")
 
     def test_the_commands_are_those_of_the_contract(self) -> None:
-        expected = [*COMMANDS, "explain", "doctor", "run", "template", "evaluate", "help", "version"]
+        expected = [*COMMANDS, "setup", "explain", "doctor", "run", "template", "evaluate", "help", "version"]
         assert list(cli.program.commands) == expected
 
     def test_naming_a_patch_twice_is_naming_it_once(self, site: Path) -> None:

@@ -250,10 +250,10 @@ def test_targets_are_set_apart_and_patches_of_one_share_a_headline() -> None:
 
 def test_a_command_names_the_target_where_the_user_did() -> None:
     assert "To fix it:  mps-patcher apply --python venv\n" in text("status", FOUND, place=("--python", "venv"))
-    told = text("status", FOUND, FOUND._replace(target=OTHER), place=("--under", "/"))
+    told = text("status", FOUND, FOUND._replace(target=OTHER), place=("--site-packages", "/a"))
     assert "To fix it:  mps-patcher apply --python /srv/venv/bin/python\n" in told
     assert "To fix it:  mps-patcher apply --site-packages /img/site-packages\n" in told
-    assert told.endswith("2 of 2 targets need a patch. Run: mps-patcher apply --under /")
+    assert told.endswith("2 of 2 targets need a patch. Run: mps-patcher apply --site-packages /a")
     odd = OTHER._replace(site_packages=Path("/img/a\nb'c d"))
     told = text("status", FOUND._replace(target=odd), place=("--site-packages", str(odd.site_packages)))
     assert told.endswith("Run: mps-patcher apply --site-packages $'/img/a\\012b\\047c d'")

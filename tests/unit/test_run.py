@@ -92,7 +92,8 @@ def test_the_variables(target: Target, environ: dict[str, str]) -> None:
     given = {**environ, "PYTHONPATH": "/theirs", "__PYVENV_LAUNCHER__": "x", "OTHER": "1"}
     folder, variables = prepared_for(target, given)
     path = f"{folder / 'site'}{os.pathsep}/theirs"
-    assert variables == {**environ, "OTHER": "1", "PYTHONPATH": path, "PYTORCH_ENABLE_MPS_FALLBACK": "1"}
+    ours = {"PYTHONPATH": path, "PYTORCH_ENABLE_MPS_FALLBACK": "1", "MPS_PATCHER_HOOK": "off"}
+    assert variables == {**environ, "OTHER": "1", **ours}
     assert prepared_for(target, variables)[1] == variables  # as in a run within a run
     assert prepared_for(target, {**given, "PYTORCH_ENABLE_MPS_FALLBACK": "0"})[1]["PYTORCH_ENABLE_MPS_FALLBACK"] == "0"
 

@@ -88,9 +88,10 @@ def test_a_read_only_folder_is_refused(tool: Any, tree: Any, site: Path, which: 
     with with_mode(0o555, *chosen):
         before = tree(site)
         assert tool.json("status", "--site-packages", site, powerless=True).states["isin_mps_friendly"] == "unpatched"
-        told = tool.json("apply", "--site-packages", site, powerless=True)
-        assert (told.code, told.error["code"]) == (1, "not-permitted")
-        assert str(site) in told.error["message"]
+        for option in ((), ("--dry-run",)):
+            told = tool.json("apply", *option, "--site-packages", site, powerless=True)
+            assert (told.code, told.error["code"]) == (1, "not-permitted")
+            assert str(site) in told.error["message"]
         assert tree(site) == before
     assert tree(site) == original
 
@@ -110,8 +111,9 @@ def test_a_patched_read_only_folder_cannot_be_taken_back_and_stays_patched(tool:
     assert tool("apply", "--site-packages", site).code == 0
     with with_mode(0o555, site / "transformers", site / INFO, site / INFO / "mps-patcher"):
         before = tree(site)
-        told = tool.json("revert", "--site-packages", site, powerless=True)
-        assert (told.code, told.error["code"]) == (1, "not-permitted")
+        for option in ((), ("--dry-run",)):
+            told = tool.json("revert", *option, "--site-packages", site, powerless=True)
+            assert (told.code, told.error["code"]) == (1, "not-permitted")
         assert tree(site) == before
         assert tool.json("apply", "--site-packages", site, powerless=True).code == 0, "there is nothing to do"
         assert tool("verify", "--static", "isin_mps_friendly", "--site-packages", site, powerless=True).code == 0
@@ -286,6 +288,11 @@ def test_a_read_only_file_system_is_refused_in_one_cause(
     assert (told.code, told.error["code"]) == (1, "read-only")
     assert "Putting everything back failed" not in told.error["message"]
     assert tree(site) == before
+    foretold = tool.through(
+        mounted, command, "isin_mps_friendly", "--dry-run", "--diff", "--site-packages", site, "--json"
+    )
+    assert (foretold.code, foretold.error["code"]) == (1, "read-only")
+    assert foretold.results[0]["diff"]
     state = {"apply": "unpatched", "revert": "patched"}[command]
     told = tool.through(mounted, "status", "isin_mps_friendly", "--site-packages", site, "--json")
     assert told.states == {"isin_mps_friendly": state}

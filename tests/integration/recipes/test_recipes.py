@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from documented import code_blocks
 
 pytestmark = pytest.mark.recipes
 
 ROOT = Path(__file__).parents[3]
-PAGE = (ROOT / "docs" / "environments.md").read_text("utf-8")
 TOOLS = ("pipx>=1.5", "poetry>=2", "pre-commit>=4", "uv>=0.5")
 PROJECT = """\
 [project]
@@ -41,10 +41,7 @@ OWN = ("PYTHON", "VIRTUAL_ENV", "CONDA", "POETRY", "PRE_COMMIT", "GIT_", "MAKE",
 
 def blocks(heading: str, language: str = "sh") -> list[str]:
     """The code under a heading of the page."""
-    section = re.split(r"(?m)^## ", PAGE.partition(f"\n## {heading}\n")[2])[0]
-    found = re.findall(rf"(?ms)^```{language}\n(.*?)^```$", section)
-    assert found, heading
-    return found
+    return code_blocks("environments.md", heading, language)
 
 
 @dataclass(frozen=True, kw_only=True)

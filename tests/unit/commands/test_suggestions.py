@@ -75,7 +75,7 @@ class TestStatus:
     def test_of_several_targets(self, site: Path, unpacked: Callable[..., Path]) -> None:
         other, top = unpacked(), site.parents[2]
         places = ["--under", top, "--site-packages", other]
-        result = run("status", *places)
+        result = run("status", "-v", *places)
         for found in (site, other):
             (command,) = re.findall(rf"To fix it: +(.* {re.escape(str(found))})$", result.stdout, re.MULTILINE)
             assert follow(command).exit_code == 0
