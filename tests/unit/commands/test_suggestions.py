@@ -115,9 +115,20 @@ class TestStatus:
         assert (result.exit_code, "is patched." in result.stdout) == (4, False)
         command = shown(result)["To fix it"]
         assert ("--force" in command) == (edited != "original")
+        assert shown(result)["Run"] == command
         assert follow(command).exit_code == 0
         assert is_patched(site)
         assert [path.read_bytes() for path in site.rglob("*.kept-*")] == [content] * ("--force" in command)
+
+    def test_of_many_of_which_one_was_edited_since(self, site: Path, unpacked: Callable[..., Path]) -> None:
+        others = [unpacked() for _ in range(8)]
+        places = [word for one in (site, *others) for word in ("--site-packages", one)]
+        run("apply", *places)
+        patched_file(site).write_bytes(patched_file(site).read_bytes() + b"# mine\n")
+        result = run("status", "--check", *places)
+        assert (result.exit_code, "1 of 9 targets was edited since it was patched." in result.stdout) == (4, True)
+        assert follow(shown(result)["Run"]).exit_code == 0
+        assert run("status", "--check", *places).exit_code == 0
 
     def test_of_an_edit_whose_original_is_lost(self, site: Path) -> None:
         run("apply", "--site-packages", site)
@@ -126,6 +137,7 @@ class TestStatus:
         backup.write_bytes(b"")
         result = run("status", "--check", "--site-packages", site)
         assert (result.exit_code, shown(result)) == (4, {})
+        assert "The target cannot be patched as it is." in result.stdout
 
 
 class TestAfterApply:
