@@ -207,7 +207,8 @@ def _read_report(data: bytes, ending: str | None, last_line: str, options: Verif
         checks += [_make_check(missing[0], "failed", why), *_skipped(missing[1:], f"{missing[0]} came to no end")]
     error = None
     if unavailable := found.get("unavailable"):
-        checks += _skipped(RUNNING, unavailable["code"].replace("-", " "))  # the error says more, once
+        is_said = unavailable["code"] == "no-torch"  # by the error, once, with the interpreter's path
+        checks += _skipped(RUNNING, "no torch" if is_said else unavailable["message"])
         error = CannotTell(unavailable["code"], f"{unavailable['message']}.", UNAVAILABLE[unavailable["code"]])
     return Evidence(checks=tuple(checks), device=device, error=error)
 

@@ -90,8 +90,8 @@ class TestPlace:
     @pytest.mark.parametrize(
         ("arguments", "told"),
         [
-            (["doctor", "--json"], ("`mps-patcher doctor` has no --json.", "status, apply, verify, revert")),
-            (["apply", "--check"], ("`mps-patcher apply` has no --check.", "status")),
+            (["doctor", "--json"], ("`mps-patcher doctor` has no --json.", "status, apply, verify, revert, setup")),
+            (["apply", "--check"], ("`mps-patcher apply` has no --check.", "status, setup")),
         ],
     )
     def test_an_option_of_another_command(self, arguments: list[str], told: tuple[str, str]) -> None:
