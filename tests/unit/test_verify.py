@@ -452,7 +452,9 @@ class TestSelfTest:
         assert error(result) == (code, 3)
         assert result.error
         assert (result.error.message, result.error.hint) == ("there is none.", UNAVAILABLE[code])
-        assert checks(result, "skipped") == dict.fromkeys(RUNNING, "no torch" if code == "no-torch" else "there is none")
+        assert checks(result, "skipped") == dict.fromkeys(
+            RUNNING, "no torch" if code == "no-torch" else "there is none"
+        )
         with edited(file_of(patched), "import inspect\n", "import inspect  # by hand\n"):
             failed = answering(report)
         # of a device that is not here nothing can be told, whatever the file says; of the others it tells
