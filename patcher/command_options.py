@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -11,7 +13,7 @@ from patcher.options import PROGRAM, Function, Usage, WholeNumber, together
 
 
 def _torch(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    """`2.13.0+cpu` as `2.13`, which has the rules of all its releases. Raises click.BadParameter for an unknown one."""
+    """`2.13.0+cpu` as `2.13`, which has the rules of all its releases. Raises Usage for an unknown one."""
     from patcher.selftest import rules
 
     if value is None:
@@ -20,12 +22,12 @@ def _torch(_context: click.Context, _parameter: click.Parameter, value: str | No
     release = _numbers(value)
     if len(release) < 2 or not oldest <= release[:2] <= newest:
         known = f"{rules.show(oldest)} to {rules.show(newest)}"
-        raise click.BadParameter(f"{value!r} is not a known release of torch; known are {known}.")
+        raise Usage("usage", f"--torch: {value!r} is not a known release of torch.", f"Choose one from {known}.")
     return f"{release[0]}.{release[1]}"
 
 
 def _macos(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    """The version, `12` as `12.3`, before which there is no MPS. Raises click.BadParameter for an unknown one."""
+    """The version, `12` as `12.3`, before which there is no MPS. Raises Usage for an unknown one."""
     from patcher.selftest import rules
 
     if value is None:
@@ -36,7 +38,8 @@ def _macos(_context: click.Context, _parameter: click.Parameter, value: str | No
     plain = value == ".".join(map(str, release)) and 1 <= len(release) <= 3
     if not plain or release[0] not in rules.KNOWN_MACOS or release < oldest:
         *others, last = (rules.show(max(oldest, (major, 0))) for major in rules.KNOWN_MACOS)
-        raise click.BadParameter(f"{value!r} is not a known macOS; known are {', '.join(others)} and {last}.")
+        hint = f"Choose {', '.join(others)} or {last}."
+        raise Usage("usage", f"--macos: {value!r} is not a known macOS.", hint)
     return value
 
 
@@ -110,6 +113,8 @@ class ProgramCommand(TextCommand):
         """Parses what comes before the program. Raises click.UsageError where there is none."""
         starts = (number for number, word in enumerate(args) if word == "--" or word.startswith(("-m", "-c")))
         start = next(starts, len(args))
+        if not ctx.resilient_parsing:
+            _require_program_alone(args, start)
         program = args[start + 1 :] if args[start : start + 1] == ["--"] else args[start:]
         ctx.meta[PROGRAM] = tuple(program) if start < len(args) else None
         rest = super().parse_args(ctx, args[:start])
@@ -118,6 +123,19 @@ class ProgramCommand(TextCommand):
                 "There is no program. End the command with `-- SCRIPT`, `-m MODULE` or `-c CODE`.", ctx
             )
         return rest
+
+
+def _require_program_alone(args: Sequence[str], start: int) -> None:
+    """Refuses a script without `--` before it, and `python` before a program. Raises Usage."""
+    script = next((number for number, word in enumerate(args[:start]) if word.endswith(".py")), None)
+    if script is not None:
+        message, options, program = "`--` must stand before the script.", args[:script], args[script:]
+    elif [*args[start : start + 2]] == ["--", "python"]:
+        message, options, program = "`run` starts the target's Python itself.", args[:start], args[start + 2 :]
+    else:
+        return
+    meant = shlex.join(("mps-patcher", "run", *(word for word in options if word != "python"), "--", *program))
+    raise Usage("usage", message, f"Did you mean `{meant}`?")
 
 
 def check_run_options(*, emulate: bool, torch: str | None) -> None:

@@ -113,6 +113,8 @@ def _state(result: Result) -> str:
     impact = result.impact
     if impact is None or impact.effect is Effect.NONE or result.state in (State.PATCHED, State.OUTDATED):
         return result.state
+    if result.state is State.MODIFIED:
+        return f"{result.state}; what it does here cannot be told"
     if impact.effect is Effect.EDGE_CASES:
         return f"{result.state}; {impact.consequence or 'edge cases are wrong'}"
     return f"{result.state}; fails with {impact.error}"

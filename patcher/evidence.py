@@ -25,8 +25,8 @@ RUNNING = ("contract", "generate", "callers")
 """The checks that need torch."""
 UNAVAILABLE = {
     "no-device": "Run this on a Mac with an Apple GPU, or use --device emulated.",
-    "no-rules": "Choose another --torch or --macos.",
-    "no-torch": "Install torch in that environment, or use --static.",
+    "no-rules": "Leave out --macos, or choose a newer one.",
+    "no-torch": "Install torch in that environment, or run `mps-patcher verify --static`.",
     "torch-refused": "Choose another --torch, or install that torch.",
 }
 """What to do when the self-test has no torch or no device to run on, by its word for that."""
@@ -79,7 +79,7 @@ def _without_interpreter(on_disk: Check, *, static: bool) -> Evidence:
     if static:
         return Evidence(checks=(on_disk,), error=_unknown_bytecode(on_disk))
     cause = "No interpreter is known for this folder, so only source and bytecode were checked."
-    error = CannotTell("no-interpreter", cause, "Name one with --python, or use --static.")
+    error = CannotTell("no-interpreter", cause, "Name one with --python, or run `mps-patcher verify --static`.")
     skipped = _skipped(RUNNING, "there is no interpreter to run it")
     return Evidence(checks=(on_disk, *skipped), error=error)
 
@@ -207,7 +207,8 @@ def _read_report(data: bytes, ending: str | None, last_line: str, options: Verif
         checks += [_make_check(missing[0], "failed", why), *_skipped(missing[1:], f"{missing[0]} did not finish")]
     error = None
     if unavailable := found.get("unavailable"):
-        checks += _skipped(RUNNING, unavailable["message"])
+        is_said = unavailable["code"] == "no-torch"  # by the error, once, with the interpreter's path
+        checks += _skipped(RUNNING, "no torch" if is_said else unavailable["message"])
         error = CannotTell(unavailable["code"], f"{unavailable['message']}.", UNAVAILABLE[unavailable["code"]])
     return Evidence(checks=tuple(checks), device=device, error=error)
 

@@ -44,6 +44,11 @@ def _warnings(found: Explanation) -> Iterator[str]:
             f"Many programs raise this. It is the error of transformers only if its traceback ends in "
             f"{patch.function}, in {patch.file}. To be sure, pipe in the whole traceback."
         )
+    if found.is_warning:
+        yield (
+            f"With {FALLBACK_VARIABLE}, as here, it is only a warning: the CPU computes this, which works but is "
+            "slower. `mps-patcher apply` avoids that."
+        )
     if found.is_foreign and found.origin:
         yield (
             f"It was raised by {found.origin.place}, which calls torch.isin itself. `mps-patcher apply` changes "
@@ -90,5 +95,5 @@ def _cures(found: Explanation, width: int | None) -> Iterator[str]:
     else:
         yield "  To fix it:  mps-patcher apply"
         yield wrapped("`mps-patcher status` says whether your installation needs it.", width, "  ")
-    if words := _FALLBACK.get(found.error.raised_as):
+    if (words := _FALLBACK.get(found.error.raised_as)) and not found.is_warning:
         yield wrapped(f"{FALLBACK_VARIABLE} {words}", width, "  ")

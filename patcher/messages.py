@@ -6,11 +6,19 @@ from collections.abc import Sequence
 
 from patcher.catalogue import is_known_to_lack
 from patcher.errors import report_release
-from patcher.model import CallsPatch, FunctionPatch, Patch, State
+from patcher.model import CallsPatch, FunctionPatch, Patch, Result, State
 from patcher.plan import Plan
 from patcher.snapshot import FileStatus, Snapshot
 
 IRREVERSIBLE = "revert cannot undo it; reinstalling transformers can"
+EDITED = "was edited since it was patched"
+RESTARTS = "apply --force starts from the original again, and keeps a copy of the edited file"
+"""How what was edited since it was patched is patched again."""
+
+
+def is_restartable(result: Result) -> bool:
+    """Whether the file was edited since it was patched, and `apply --force` patches it again."""
+    return result.state is State.MODIFIED and RESTARTS in (result.note or "")
 
 
 def describe_state(snapshot: Snapshot, patch: Patch) -> str | None:
@@ -93,7 +101,8 @@ def _describe_unchanged(plan: Plan, patch: Patch, *, dry_run: bool) -> str:
     if snapshot.state_of(patch) is State.INTERRUPTED:
         return f"already patched; {_did('finish', dry_run=dry_run)} an interrupted command"
     if any(status.is_edited for status in files):
-        return "already patched; edits made since are left as they are"
+        forced = f"; {RESTARTS}" if all(status.backup for status in files) else ""
+        return f"already patched; edits made since are left as they are{forced}"
     if not all(status.backup for status in files):
         return f"already {_lacks_backup(files)}: {IRREVERSIBLE}"
     if patch.name in plan.requested and patch.name not in snapshot.requested:
@@ -154,7 +163,8 @@ def _describe_unpatched(patch: Patch, files: Sequence[FileStatus]) -> str:
 def _describe_modified(snapshot: Snapshot, patch: Patch, files: Sequence[FileStatus]) -> str:
     for status in files:
         if status.is_edited:
-            return f"{status.path} was edited since it was patched."
+            way_out = RESTARTS if status.backup else "its backup is missing or damaged"
+            return f"{status.path} {EDITED}: {way_out}"
         finding = status.finding(patch)
         if finding.state is State.MODIFIED and snapshot.is_edited_since_install(status):
             return _describe_edited(snapshot, patch, status)

@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from patcher import progress
-from patcher.catalogue import impact, load_catalogue
+from patcher.catalogue import impact, load_catalogue, require_macos
 from patcher.diff import unified_diff
 from patcher.errors import PatcherError
 from patcher.hooks import remember_seen
@@ -31,11 +31,17 @@ Targets = Sequence[Target | NotFound]
 def status(
     targets: Targets, patches: Sequence[Patch], *, lock: LockTimeout, macos: str | None = None
 ) -> tuple[Result, ...]:
-    """The state of every patch in every target, as the files show it. Nothing is written and nothing is repaired."""
+    """The state of every patch in every target, as the files show it. Nothing is written and nothing is repaired.
+
+    A function that is gone or unknown, and that the calls of a patch were redirected to, is told of with that patch.
+    """
 
     def work(snapshot: Snapshot) -> list[Result]:
-        found = [_found(snapshot, patch, snapshot.state_of(patch), macos) for patch in patches]
-        return [one._replace(note=describe_state(snapshot, patch)) for one, patch in zip(found, patches, strict=True)]
+        require_macos(snapshot.target, macos)
+        lost = {name for patch in patches for name in patch.requires if _is_lost(snapshot, name)}
+        shown = [patch for patch in snapshot.catalogue if patch in patches or patch.name in lost]
+        found = [_found(snapshot, patch, snapshot.state_of(patch), macos) for patch in shown]
+        return [one._replace(note=describe_state(snapshot, patch)) for one, patch in zip(found, shown, strict=True)]
 
     return _each(targets, patches, work, exclusive=False, lock=lock)
 
@@ -89,6 +95,7 @@ def make_plan(
     macos: str | None = None,
 ) -> tuple[Plan, Mapping[str, PatcherError]]:
     """The plan of `apply`, and why of the patches that it is to apply some are refused, by name."""
+    require_macos(snapshot.target, macos)
     names = [patch.name for patch in patches if named or _impact(snapshot, patch, macos).effect is not Effect.NONE]
     plan = plan_apply(snapshot, names, force=force, backup=backup)
     wanted = closure(snapshot, names)
@@ -185,8 +192,22 @@ def _found(snapshot: Snapshot, patch: Patch, state: State | None, macos: str | N
         patch=patch.name,
         state=state,
         files=tuple(ChangedFile(path=path, before=sha, after=sha) for path, sha in shas),
-        impact=_impact(snapshot, patch, macos),
+        impact=_broken(snapshot, patch, state) or _impact(snapshot, patch, macos),
     )
+
+
+def _is_lost(snapshot: Snapshot, name: str) -> bool:
+    (patch,) = (patch for patch in snapshot.catalogue if patch.name == name)
+    return _broken(snapshot, patch, snapshot.state_of(patch)) is not None
+
+
+def _broken(snapshot: Snapshot, patch: Patch, state: State | None) -> Impact | None:
+    """The effect of redirected calls whose function is gone or unknown, whatever the torch and macOS."""
+    if state not in (State.ABSENT, State.MODIFIED) or not snapshot.has_callers(patch):
+        return None
+    module = ".".join(patch.file.with_suffix("").parts)
+    error = f"ImportError: cannot import name {patch.function!r} from {module!r}"
+    return Impact(effect=Effect.FAILS, error=error, torch=snapshot.target.torch)
 
 
 def _impact(snapshot: Snapshot, patch: Patch, macos: str | None) -> Impact:

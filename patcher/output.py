@@ -58,11 +58,17 @@ def failures(results: Sequence[Result], width: int | None = None) -> str:
 
 
 def failure(error: PatcherError, *, at: Target | NotFound | None = None, width: int | None = None) -> str:
-    """One error: its cause and what to do; the error of a place without a target names that place itself."""
+    """One error: its cause and what to do; the error of a place without a target names that place itself.
+
+    At a terminal, the command or link at the end of a hint has a line of its own, which is not wrapped.
+    """
     site = one_line(str(at.site_packages)) if isinstance(at, Target) else ""
     where = "" if site in error.message else f"{site}: "
     cause = _labelled("error:", "red", f"{where}{error.message}", width, site)
-    return "\n".join([*cause, *_labelled("hint:", "blue", error.hint, width, site)])
+    told, colon, to_paste = error.hint.partition(": ")
+    if width is None or not colon or to_paste.endswith((".", "?")):
+        return "\n".join([*cause, *_labelled("hint:", "blue", error.hint, width, site)])
+    return "\n".join([*cause, *_labelled("hint:", "blue", f"{told}:", width, site), f"      {to_paste}"])
 
 
 def tested_on(device: Device) -> str:
@@ -153,6 +159,8 @@ def _ways(
             return "To update it:", [invocation.suggest("apply", target=target)]
         case Need.REPAIR:
             return "To repair it:", [invocation.suggest(one, target=target) for one in ("apply", "revert")]
+        case Need.EDITED:
+            return "To fix it:", [invocation.suggest("apply", "--force", target=target), *map(_cure, verdict.cures)]
         case Need.LOOK if verdict.cures:
             return "To fix it:", [_cure(cure) for cure in verdict.cures]
         case Need.NONE if verdict.is_patched:

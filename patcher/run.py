@@ -73,7 +73,7 @@ def emulated_rules(target: Target, emulate: Emulation) -> rules.Rules:
     try:
         return rules.choose_rules(emulate.torch, emulate.macos, installed=target.torch)
     except rules.NoRules as error:
-        raise CannotTell("no-rules", f"{error}.", "Choose another --torch or --macos.") from error
+        raise CannotTell("no-rules", f"{error}.", "Leave out --macos, or choose a newer one.") from error
 
 
 def emulation_notice(target: Target, emulate: Emulation) -> str:

@@ -131,6 +131,15 @@ class Snapshot(NamedTuple):
         row = find_rows(record.data, frozenset((str(status.path),))).get(str(status.path))
         return row is not None and is_recorded(row, status.image.data) is False
 
+    def has_callers(self, patch: Patch) -> bool:
+        """Whether files were made to call the patch's function, so that without it they cannot be imported."""
+        return any(
+            (status.entry and not status.is_original) or status.finding(other).state in (State.PATCHED, State.OUTDATED)
+            for other in self.catalogue
+            if patch.name in other.requires
+            for status in self.files_of(other)
+        )
+
     def defined_elsewhere(self, patch: Patch) -> PurePosixPath | None:
         """Another file of the package that defines the patch's function."""
         name = patch.function.encode()

@@ -12,6 +12,7 @@ from patcher.errors import one_line
 from patcher.model import Effect, NotFound, Result, State, Target
 from patcher.suggest import Invocation
 from patcher.terminal import STATE_COLORS, TextStyle, paint
+from patcher.verdict import is_affected
 
 MANY = 8
 """More targets than these are shown as a table, however they were named."""
@@ -85,8 +86,9 @@ def _effect(group: Sequence[Result]) -> str:
 
 
 def _state(group: Sequence[Result]) -> str:
-    """The worst of the patches that matter, or of all if none does."""
-    mattering = [one for one in group if one.impact and one.impact.effect is not Effect.NONE] or group
+    """The worst of the patches that matter, or of all if none does; an edited one matters."""
+    mattering = [one for one in group if is_affected(one) or (one.impact and one.impact.effect is not Effect.NONE)]
+    mattering = mattering or [*group]
     states = {result.state for result in mattering}
     return next((state.value for state in _WORST_FIRST if state in states), "unknown")
 

@@ -10,6 +10,7 @@ from patcher import operations
 from patcher.catalogue import impact, is_known_to_lack, load_catalogue
 from patcher.errors import PatcherError
 from patcher.evidence import Evidence, VerifyOptions, gather_evidence
+from patcher.messages import is_restartable
 from patcher.model import ChangedFile, Check, Effect, FunctionPatch, NotFound, Patch, Result, State, Target
 from patcher.owner import as_owner_of
 from patcher.storage.files import digest, read_image
@@ -38,7 +39,7 @@ def verify_targets(
     After each check `show` gets the results so far; those of the last target have only the checks that have ended.
     """
     asked = {patch.name for patch in patches}
-    found = operations.status(targets, _with_required(asked), lock=lock, macos=options.macos)
+    found = operations.status(targets, _with_required(asked), lock=lock)
     found = tuple(_judged_by_rules(result, options) for result in found)
     results: list[Result] = []
     for target, group in groupby(found, key=lambda one: one.target):
@@ -55,11 +56,12 @@ def verify_targets(
 
 
 def _judged_by_rules(result: Result, options: VerifyOptions) -> Result:
-    """The result, with the effect of the defect under the rules of the torch that was asked for."""
-    if options.torch is None or not isinstance(result.target, Target) or not result.files:
+    """The result, with the effect of the defect under the rules of the torch and macOS that were asked for."""
+    if (options.torch or options.macos) is None or not isinstance(result.target, Target) or not result.files:
         return result
     (patch,) = (patch for patch in load_catalogue() if patch.name == result.patch)
-    judged = impact(patch, result.target._replace(torch=options.torch), macos=options.macos)
+    target = result.target._replace(torch=options.torch or result.target.torch)
+    judged = impact(patch, target, macos=options.macos)
     return result._replace(impact=judged)
 
 
@@ -109,7 +111,7 @@ def _concluded(result: Result, evidence: Evidence) -> Result:
     failed = [check.name for check in failures]
     # Of a device that is not here nothing can be told, whatever the file says; without torch the file still tells
     if failed and (error is None or error.code not in ("no-device", "target-changed")):
-        cause = f"{len(failed)} of {len(checks)} checks failed: {', '.join(failed)}."
+        cause = f"{len(failed)} check{'' if len(failed) == 1 else 's'} failed: {', '.join(failed)}."
         error = PatcherError("verification-failed", cause, _hint(result, failures))
     return result._replace(checks=checks, device=evidence.device, error=error)
 
@@ -119,7 +121,9 @@ def _hint(result: Result, failures: Sequence[Check]) -> str:
         return "Make transformers importable first: the checks above show what is missing or broken."
     if result.state in _REPAIRED and not _is_unknown_release(result):
         return f"Run `mps-patcher apply{'' if _is_affected(result) else f' {result.patch}'}`, then verify again."
-    return "The checks above show what was found. `mps-patcher status` shows the state of the files."
+    if is_restartable(result):
+        return "Run `mps-patcher apply --force`, which keeps a copy of the edited file, then verify again."
+    return "`mps-patcher verify` shows what was found, and `mps-patcher status` the state of the files."
 
 
 def _is_unknown_release(result: Result) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 
 import click
@@ -12,7 +13,7 @@ from patcher.command_options import TextCommand
 from patcher.commands.patching import lock_timeout
 from patcher.help_text import HelpfulCommand
 from patcher.model import Target
-from patcher.options import OutputOptions, Request, common_options, target_options
+from patcher.options import OutputOptions, Request, Usage, common_options, target_options
 from patcher.targets.find import current_folder
 from patcher.terminal import stream_width
 
@@ -30,6 +31,9 @@ def explain_command(output: OutputOptions, text: tuple[str, ...]) -> None:
     from patcher.explain import explain_error, known_errors  # only this command needs them
     from patcher.explain_text import as_explanation, as_list
 
+    if len(text) == 1 and os.path.isfile(text[0]):  # noqa: PTH113 - Path's own raises where a name is too long
+        command = f"mps-patcher explain < {shlex.quote(text[0])}"
+        raise Usage("usage", f"{text[0]} is a file, not the text of an error.", f"To explain what it holds: {command}")
     words = " ".join(text) or _standard_input()
     width = stream_width(sys.stdout)
     if words.strip():

@@ -21,11 +21,14 @@ SUFFIX = ".mps-patcher"
 
 _ACL = "system.posix_acl_access"
 _OWNER = "Run the command as the owner of the environment; look for an immutable flag if you are."
+_OR_RUN = (
+    "Run the command as the owner of the environment, or your program with `mps-patcher run`, which changes no file."
+)
 _SPACE = "Free some space and run the command again."
 _OTHER = "Let the other program finish, then run the command again."
 _CAUSES = {
-    errno.EACCES: ("not-permitted", "this user may not do that", _OWNER),
-    errno.EPERM: ("not-permitted", "this user may not do that", _OWNER),
+    errno.EACCES: ("not-permitted", "permission denied", _OR_RUN),
+    errno.EPERM: ("not-permitted", "operation not permitted", _OWNER),
     errno.EROFS: ("read-only", "read-only file system", "Mount it writable, or patch the image when you build it."),
     errno.ENOSPC: ("disk-full", "no space left on the disk", _SPACE),
     errno.EDQUOT: ("disk-full", "disk quota exceeded", _SPACE),

@@ -119,6 +119,10 @@ def _default(environ: Mapping[str, str], cwd: Path) -> Target | NotFound:
         error = absent("because no Python environment is active or on PATH")
         return NotFound(python=None, site_packages=None, error=error)
     found = _from_python(*meant, environ, cwd)
+    variable, is_set, _ = meant[1].partition(" is set to ")
+    if is_set and isinstance(found, NotFound) and found.error.code == "python-not-found":
+        hint = f"Name one with --python, or unset {variable}."
+        return found._replace(error=PatcherError(found.error.code, found.error.message, hint))
     absent_there = isinstance(found, NotFound) and found.error.code == "no-transformers"
     return _suggesting(found, environment_near(cwd) if absent_there else None)
 

@@ -123,7 +123,8 @@ def _ask(
     if os.path.exists(python) and not _is_named_python(python):
         message = f"{python} is not named like a Python interpreter, so it was not started."
         raise PatcherError("python-broken", message, _NAME_ONE)
-    environ = _needed(environ) if as_user_of(*python_parts(python)) else dict(environ)
+    owner = as_user_of(*python_parts(python))
+    environ = _needed(environ) if owner else dict(environ)
     # macOS's launcher leaves this behind, and a framework build that finds it takes itself for another interpreter
     environ.pop("__PYVENV_LAUNCHER__", None)
     environ["MPS_PATCHER_HOOK"] = "off"  # what is asked about must not change meanwhile
@@ -138,6 +139,7 @@ def _ask(
             return read(json.loads(answer.read()), cwd)
         except (ValueError, KeyError, TypeError, RecursionError):
             why = _cause(errors.read().decode("utf-8", "replace")) or ending or "no answer"
+            why += f" (run as its owner, user {owner['user']}, not as root)" if owner else ""
             raise _no_answer(python, why) from None
 
 

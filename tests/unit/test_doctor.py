@@ -148,6 +148,10 @@ class TestTarget:
         apply = [sys.executable, "-m", "patcher", "apply", "--python", str(venv.parents[2])]
         subprocess.run(apply, check=True, capture_output=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
         assert "  - isin_mps_friendly: patched\n" in doctor("--python", venv.parents[2])
+        with (venv / "transformers" / "pytorch_utils.py").open("a") as file:
+            file.write("# mine\n")
+        said = doctor("--python", venv.parents[2])
+        assert "  - isin_mps_friendly: modified; what it does here cannot be told\n" in said
 
     def test_a_torch_that_cannot_be_imported(self, venv: Path) -> None:
         add_torch(venv, "raise OSError('dlopen(/Users/jane/lib.dylib)\\nno such file')")

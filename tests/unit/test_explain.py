@@ -109,6 +109,8 @@ class TestKnown:
             (f"ImportError: {NO_NAME}", f"ImportError: {NO_NAME} from"),
             (f"{NO_NAME} from 'transformers.pytorch_utils' ({SITE}/x.py)", f"ImportError: {NO_NAME} from"),
             ("tuple index out of range", NO_INDEX),
+            (NO_KERNEL.replace("currently", "current"), NO_KERNEL),
+            (f"app.py:3: UserWarning: {rules.FALLBACK.format(op='aten::isin.Tensor_Tensor_out')}", NO_KERNEL),
         ],
     )  # fmt: skip
     def test_as_people_paste_it(self, text: str, start: str) -> None:
@@ -129,6 +131,12 @@ class TestKnown:
         assert {text for text, helps in said.items() if helps} == {
             error.text for error in known_errors() if "is not currently implemented" in error.text
         }
+
+    def test_its_warning_is_no_failure(self) -> None:
+        said = explained(rules.FALLBACK.format(op="aten::isin.Tensor_Tensor_out"))
+        assert "as here, it is only a warning: the CPU computes this, which works but is slower" in said
+        assert "FALLBACK=1 avoids it" not in said
+        assert "only a warning" not in explained(NO_KERNEL)
 
 
 class TestTraceback:
@@ -244,6 +252,14 @@ class TestOthers:
             ("Cannot convert a MPS Tensor to float64 dtype", "MPS has no float64"),
             ("TypeError: BFloat16 is not supported on MPS", "On MPS bfloat16 needs torch 2.3"),
             ("MPS BFloat16 is only supported on MacOS 14 or newer", "On MPS bfloat16 needs torch 2.3"),
+            (NO_KERNEL.replace("isin", "x").replace("currently", "current"), "Set PYTORCH_ENABLE_MPS_FALLBACK=1"),
+            (f"UserWarning: {rules.FALLBACK.format(op='aten::x')}", "hint: It runs on the CPU, which works but"),
+            ("RuntimeError: MPS backend out of memory (MPS allocated: 9 GB", "do not fit into the memory"),
+            (
+                "The attention mask is not set and cannot be inferred from input because pad token is same as eos",
+                "hint: Pass the attention_mask",
+            ),
+            ("The attention mask and the pad token id were not set.", "hint: Pass the attention_mask"),
         ],
     )
     def test_another_error_of_mps(self, text: str, words: str) -> None:
@@ -257,7 +273,6 @@ class TestOthers:
             "CUDA out of memory",
             "index out of range",
             "IndexError: list index out of range",
-            "isin",
             "MPS",
             ".",
             QUOTED_TWICE,
@@ -267,6 +282,14 @@ class TestOthers:
         said = refused(text)
         assert "does not know this error" in said
         assert "mps-patcher doctor" in said
+
+    def test_a_warning_before_a_traceback_is_not_what_failed(self) -> None:
+        warning = "The attention mask and the pad token id were not set."
+        assert "does not know this error" in refused(f'{warning}\n  File "/x/app.py", line 9, in <module>\nKeyError: 1')
+
+    @pytest.mark.parametrize("text", ["isin", "torch.isin", "`torch.isin()`", "isin_mps_friendly"])
+    def test_the_name_of_the_function_alone(self, text: str) -> None:
+        assert "hint: Pass the error itself, or its traceback" in refused(text)
 
 
 class TestInput:
@@ -280,6 +303,13 @@ class TestInput:
 
     def test_the_words_of_the_command_line_go_before_standard_input(self) -> None:
         assert explained(NO_INDEX, stdin="CUDA out of memory").startswith(NO_INDEX)
+
+    def test_a_file(self, tmp_path: Path) -> None:
+        file = tmp_path / "my error.log"
+        file.write_text(NO_INDEX)
+        result = run(str(file))
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr.endswith(f"\nhint: To explain what it holds: mps-patcher explain < '{file}'\n")
 
     def test_there_is_no_json(self) -> None:
         told = read_document(run("--json", NO_INDEX).stdout)

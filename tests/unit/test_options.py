@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -82,16 +83,46 @@ class TestPlace:
         told = wrong("--under", ".", "status")
         assert told == (
             "--under is an option of a command.",
-            "Write it after the command: `mps-patcher status --under`.",
+            "Write it after the command: `mps-patcher status --under .`.",
         )
-        assert wrong("--device", "mps")[1] == "Write it after the command: `mps-patcher verify --device`."
+        assert wrong("--device", "mps")[1] == "Write it after the command: `mps-patcher verify --device mps`."
+
+    @pytest.mark.parametrize(
+        ("arguments", "told"),
+        [
+            (["doctor", "--json"], ("`mps-patcher doctor` has no --json.", "status, apply, verify, revert, setup")),
+            (["apply", "--check"], ("`mps-patcher apply` has no --check.", "status, setup")),
+        ],
+    )
+    def test_an_option_of_another_command(self, arguments: list[str], told: tuple[str, str]) -> None:
+        if "--json" in arguments:
+            error = read_document(mps(*arguments).stdout)["error"]
+            assert (error["message"], error["hint"]) == (told[0], f"It is an option of {told[1]}.")
+        else:
+            assert wrong(*arguments) == (told[0], f"It is an option of {told[1]}.")
+
+
+class TestPrograms:
+    @pytest.mark.parametrize(
+        ("typed", "meant"),
+        [
+            ("gen.py", "-- gen.py"),
+            ("--python .venv 'my gen.py' --fast", "--python .venv -- 'my gen.py' --fast"),
+            ("--emulate python gen.py -- --fast", "--emulate -- gen.py -- --fast"),
+            ("--emulate -- python gen.py", "--emulate -- gen.py"),
+            ("-- python -m pytest", "-- -m pytest"),
+        ],
+    )
+    def test_a_script_as_it_is_often_typed(self, typed: str, meant: str) -> None:
+        assert wrong("run", *shlex.split(typed))[1] == f"Did you mean `mps-patcher run {meant}`?"
 
 
 class TestCommands:
     @pytest.mark.parametrize(
         ("typed", "meant"),
         [("aply", "apply"), ("stauts", "status"), ("Verify", "verify"), ("rev", "revert"), ("reverse", "revert"),
-         ("evalute", "evaluate"), ("versions", "version")],
+         ("evalute", "evaluate"), ("versions", "version"), ("install", "apply"), ("Undo", "revert"),
+         ("uninstall", "revert"), ("fix", "apply")],
     )  # fmt: skip
     def test_a_misspelt_one(self, typed: str, meant: str) -> None:
         assert wrong(typed) == (f"There is no command {typed!r}.", f"Did you mean `mps-patcher {meant}`?")
@@ -152,8 +183,8 @@ class TestVersions:
     def test_an_unknown_torch(self, typed: str) -> None:
         for command in (["verify"], ["run", "--emulate"]):
             cause, hint = wrong(*command, f"--torch={typed}")
-            assert f"{typed!r} is not a known release of torch; known are 2.0 to 2.13." in cause
-            assert hint == f"Run `mps-patcher {command[0]} -h` for help."
+            assert cause == f"--torch: {typed!r} is not a known release of torch."
+            assert hint == "Choose one from 2.0 to 2.13."
 
     @pytest.mark.parametrize(
         ("typed", "means"),
@@ -169,8 +200,9 @@ class TestVersions:
     )
     def test_an_unknown_macos(self, typed: str) -> None:
         for command in ("status", "apply", "verify", "run"):
-            cause, _ = wrong(command, f"--macos={typed}")
-            assert f"{typed!r} is not a known macOS; known are 12.3, 13, 14, 15 and 26." in cause
+            cause, hint = wrong(command, f"--macos={typed}")
+            assert cause == f"--macos: {typed!r} is not a known macOS."
+            assert hint == "Choose 12.3, 13, 14, 15 or 26."
 
 
 def given(monkeypatch: pytest.MonkeyPatch, command: str, *arguments: str) -> dict[str, Any]:

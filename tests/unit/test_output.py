@@ -384,6 +384,14 @@ def test_paths_and_commands_are_not_broken() -> None:
     assert plain(output.failure(error)).splitlines() == [f"error: {error.message}", f"hint: {error.hint}"]
 
 
+@pytest.mark.parametrize("width", [None, 40])
+def test_a_command_at_the_end_of_a_hint_can_be_pasted(width: int | None) -> None:
+    command = "rm -r '/srv/my app/transformers-4.44.2.dist-info' && uv cache clean transformers"
+    error = PatcherError("several-distributions", "Two.", f"Remove the other, which nothing else needs: {command}")
+    lines = plain(output.failure(error, width=width)).splitlines()
+    assert lines[-1].strip() == (command if width else f"hint: {error.hint}")
+
+
 def test_an_empty_line_of_a_detail_stays() -> None:
     empty = FOUND._replace(checks=(PASSED._replace(detail="one\n\ntwo"),))
     for width in (70, None):

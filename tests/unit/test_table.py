@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from patcher.errors import PatcherError
+from patcher.messages import EDITED
 from patcher.model import Effect, Impact, NotFound, Result, State, Target
 from patcher.output import as_text
 from patcher.suggest import Invocation
@@ -116,3 +117,10 @@ def test_the_worst_state_of_the_patches_that_matter() -> None:
     idle = result(ONE, State.MODIFIED, Effect.NONE, patch="direct_isin")
     shown = lines("status", (*(RESULTS[0], idle), result(TWO, State.UNPATCHED)))
     assert plain(shown[1]).split() == ["4.45.1", "2.1.0", "fails", "patched", "/srv/one/.venv"]
+
+
+def test_what_was_edited_since_it_was_patched_is_not_called_patched() -> None:
+    edited = result(ONE, State.MODIFIED, Effect.NONE, patch="direct_isin", note=f"x {EDITED}")
+    told = lines("status", (result(ONE, State.PATCHED, Effect.EDGE_CASES), edited, result(TWO, State.PATCHED)))
+    (line,) = (plain(line) for line in told if line.endswith("one/.venv"))
+    assert line.split()[2:4] == ["edge-cases", "modified"]

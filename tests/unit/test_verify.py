@@ -23,6 +23,7 @@ from patcher import evidence, operations
 from patcher.catalogue import load_catalogue
 from patcher.errors import CannotTell
 from patcher.evidence import RUNNING, UNAVAILABLE
+from patcher.messages import RESTARTS
 from patcher.model import Check, Device, Result, State, Target
 from patcher.storage.lock import LockTimeout
 from patcher.targets.find import TargetOptions, find_targets
@@ -183,9 +184,9 @@ class TestStates:
     def test_edited(self, patched: Target, text: str) -> None:
         with edited(file_of(patched), "import inspect\n", text):
             result = proven(patched, static=True)
-        assert checks(result, "failed")["source"] == f"{ISIN.file} was edited since it was patched"
+        assert checks(result, "failed")["source"] == f"{ISIN.file} was edited since it was patched: {RESTARTS}"
         assert error(result) == ("verification-failed", 1)
-        assert "mps-patcher status" in hint(result)
+        assert "`mps-patcher apply --force`" in hint(result)
 
     def test_unparsable(self, unpatched: Target) -> None:
         with edited(file_of(unpatched), "import inspect\n", "import import\n"):
@@ -321,7 +322,7 @@ class TestSelfTest:
         target = patched if code == "no-torch" else patched._replace(python=None, torch="2.1.0")
         result = proven(target)
         assert list(checks(result, "passed")) == ["source", "bytecode"]
-        why = f"{patched.python} has no torch" if target.python else "there is no interpreter to run it"
+        why = "no torch" if target.python else "there is no interpreter to run it"
         assert checks(result, "skipped") == dict.fromkeys(RUNNING, why)
         assert error(result) == (code, 3)
         assert proven(target, static=True).error is None
@@ -451,7 +452,9 @@ class TestSelfTest:
         assert error(result) == (code, 3)
         assert result.error
         assert (result.error.message, result.error.hint) == ("there is none.", UNAVAILABLE[code])
-        assert checks(result, "skipped") == dict.fromkeys(RUNNING, "there is none")
+        assert checks(result, "skipped") == dict.fromkeys(
+            RUNNING, "no torch" if code == "no-torch" else "there is none"
+        )
         with edited(file_of(patched), "import inspect\n", "import inspect  # by hand\n"):
             failed = answering(report)
         # of a device that is not here nothing can be told, whatever the file says; of the others it tells
@@ -474,7 +477,7 @@ class TestSelfTest:
         assert checks(result, "failed") == {"contract": detail}
         assert checks(result, "skipped") == dict.fromkeys(RUNNING[1:], "contract did not finish")
         assert result.error
-        assert result.error.message == "1 of 5 checks failed: contract."
+        assert result.error.message == "1 check failed: contract."
 
     @pytest.mark.parametrize(
         "report", ["", "[]", "null", '{"checks": [{"name": 1}]}', '{"checks": 5}', '{"device": 5}']

@@ -391,6 +391,7 @@ class TestDefault:
 
     def test_an_active_environment_that_is_gone(self, given: Any, look: Any, tmp_path: Path) -> None:
         (found,) = look(**{**given, "VIRTUAL_ENV": tmp_path / "gone"})
+        assert found.error.hint == "Name one with --python, or unset VIRTUAL_ENV."
         assert (found.python, found.error.code) == (tmp_path / "gone" / "bin" / "python", "python-not-found")
 
     def test_a_venv_further_up(self, places: Any, install: Any, environ: Any, cwd: Path) -> None:

@@ -375,6 +375,15 @@ class TestOwners:
         (found,) = look(**ways[how], TOKEN="secret")  # noqa: S106
         return found
 
+    def test_one_that_its_owner_may_not_run(self, env: Path, look: Any) -> None:
+        python = env / "bin" / "python"
+        python.unlink()
+        python.write_text("#!/bin/sh\ntest $(id -u) = 0\n")
+        python.chmod(0o755)
+        os.chown(env, SOMEBODY, SOMEBODY)
+        told = f"the interpreter ended with status 1 (run as its owner, user {SOMEBODY}, not as root)"
+        assert told in self.found(env, look, "named").error.message
+
     def test_one_that_is_found_is_not_started(self, env: Path, look: Any) -> None:
         os.chown(env, SOMEBODY, SOMEBODY)
         assert self.found(env, look, "below").python == env / "bin" / "python"
