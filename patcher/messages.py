@@ -12,7 +12,7 @@ from patcher.snapshot import FileStatus, Snapshot
 
 IRREVERSIBLE = "revert cannot undo it; reinstalling transformers can"
 EDITED = "was edited since it was patched"
-RESTARTS = "apply --force starts from the original again, and keeps a copy of the edited file"
+RESTARTS = "apply --force restores the original first, and keeps a copy of your file"
 """How what was edited since it was patched is patched again."""
 
 

@@ -237,7 +237,7 @@ class TestHints:
         patched_file(site).write_bytes(edited)
         result = run(command, "--site-packages", site)
         assert result.exit_code == (1 if command == "revert" else 0)
-        assert re.search("--force.* starts from the original again, and keeps a copy of the edited file", result.output)
+        assert re.search("--force.* the original .*keeps a copy of (your|the edited) file", result.output)
         for hint in hinted(result):
             assert follow(hint).exit_code == 0
             (kept,) = patched_file(site).parent.glob("*.kept-*")
