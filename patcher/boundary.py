@@ -18,6 +18,7 @@ from patcher.errors import PatcherError
 from patcher.help_text import HelpfulCommand
 from patcher.options import OutputOptions, Usage, did_you_mean
 from patcher.output import failure
+from patcher.suggest import shell_words
 from patcher.terminal import stream_width, wrap
 
 
@@ -60,15 +61,24 @@ def as_patcher_error(error: BaseException, command: str | None) -> PatcherError:
         case PatcherError():
             return error
         case KeyboardInterrupt():
-            return Interrupted("interrupted", "Interrupted.", "Run the same command again: it finishes what is left.")
+            return Interrupted("interrupted", "Interrupted.", "Run the same command again to finish.")
+        case click.NoSuchOption(ctx=click.Context() as context) if taking := _of_others(context, error.option_name):
+            message = f"`{context.command_path}` has no {error.option_name}."
+            return Usage("usage", message, f"It is an option of {taking}.")
         case click.UsageError():
             path = error.ctx.command_path if error.ctx else f"mps-patcher {command or ''}".strip()
-            return Usage("usage", error.format_message(), f"`{path} -h` tells what it accepts.")
+            return Usage("usage", error.format_message(), f"Run `{path} -h` for help.")
         case OSError():
-            return PatcherError("os-error", f"{error}.", "Remove the cause, then run the command again; -v shows more.")
+            return PatcherError("os-error", f"{error}.", "Fix the cause, then run the command again. -v shows more.")
         case _:
             hint = "This is a bug in mps-patcher: please report it, with the output of the same command with -v."
             return PatcherError("defect", f"Unexpected {type(error).__name__}: {error}", hint)
+
+
+def _of_others(context: click.Context, option: str) -> str:
+    """The commands that have an option which another one has not."""
+    program = context.find_root().command
+    return ", ".join(_taking(program, option)) if isinstance(program, click.Group) else ""
 
 
 def echo(text: str, output: OutputOptions, *, err: bool = False) -> None:
@@ -90,8 +100,10 @@ def guard_output(*, err: bool) -> Iterator[None]:
         stream = sys.stderr if err else sys.stdout
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # what is buffered must not fail again at exit
         if not (err or isinstance(error, BrokenPipeError)):
-            message = f"The output cannot be written: {error.strerror}."
-            raise PatcherError("output", message, "The work itself may be done: see `mps-patcher status`.") from error
+            message = f"Cannot write the output: {error.strerror}."
+            raise PatcherError(
+                "output", message, "The command itself may have succeeded: see `mps-patcher status`."
+            ) from error
 
 
 def notify(text: str, output: OutputOptions) -> None:
@@ -121,11 +133,16 @@ class Program(HelpfulCommand, click.Group):
         if not args and not ctx.resilient_parsing:
             echo(ctx.get_help(), ctx.obj, err=True)
             ctx.exit(Usage.exit_code)
+        words = list(args)  # click takes away what it has read
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
-            if taking := [name for name, command in self.commands.items() if _takes(command, error.option_name)]:
-                hint = f"Write it after the command: `mps-patcher {taking[0]} {error.option_name}`."
+            if taking := _taking(self, error.option_name):
+                command = next((word for word in words if word in taking), taking[0])
+                if command in words:
+                    words.remove(command)
+                meant = shell_words(("mps-patcher", command, *words))
+                hint = f"Write it after the command: `{meant}`."
                 raise Usage("usage", f"{error.option_name} is an option of a command.", hint) from error
             raise
 
@@ -144,7 +161,7 @@ class Program(HelpfulCommand, click.Group):
         return name, self.commands[name], args[1:]
 
     def _no_such_command(self, name: str) -> Usage:
-        meant = did_you_mean(name.lower(), list(self.commands))
+        meant = _OTHER_NAMES.get(name.lower()) or did_you_mean(name.lower(), list(self.commands))
         shown = ", ".join(name for name, command in self.commands.items() if not command.hidden)
         hint = f"Did you mean `mps-patcher {meant}`?" if meant else f"The commands are: {shown}."
         return Usage("usage", f"There is no command {name!r}.", hint)
@@ -170,6 +187,18 @@ class Program(HelpfulCommand, click.Group):
         """Runs the command."""
         with exit_with_error(ctx.obj), progress.on_terminal(functools.partial(_terminal, ctx.obj)):
             return super().invoke(ctx)
+
+
+_OTHER_NAMES = {
+    "install": "apply", "patch": "apply", "fix": "apply", "uninstall": "revert", "undo": "revert", "unpatch": "revert",
+    "restore": "revert", "check": "status",
+}  # fmt: skip
+"""What the commands are called elsewhere."""
+
+
+def _taking(program: click.Group, option: str) -> list[str]:
+    """The commands that have an option."""
+    return [name for name, command in program.commands.items() if _takes(command, option)]
 
 
 def _takes(command: click.Command, option: str) -> bool:

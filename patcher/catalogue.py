@@ -13,6 +13,7 @@ from typing import Any
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
+from patcher.errors import CannotTell
 from patcher.model import CallsPatch, Effect, EffectRow, FunctionPatch, Impact, KnownCode, Patch, Target
 
 
@@ -81,6 +82,15 @@ def impact(patch: Patch, target: Target, *, macos: str | None = None) -> Impact:
         macos=judged_macos,
         assumed_macos=judged_macos is not None and known_macos is None,
     )
+
+
+def require_macos(target: Target, macos: str | None) -> None:
+    """Raises CannotTell `no-rules` where the torch of a target does not run on that macOS."""
+    oldest = _oldest_macos(_release(target.torch))
+    if macos and oldest and Version(macos) < Version(oldest):
+        torch = ".".join(str(target.torch).split(".")[:2])
+        hint = f"Leave out --macos, or ask for {oldest} or newer."
+        raise CannotTell("no-rules", f"torch {torch} needs macOS {oldest} or newer.", hint)
 
 
 def is_known_to_lack(patch: FunctionPatch, version: str) -> bool:

@@ -58,4 +58,4 @@ class Commands(Mapping[str, click.Command]):
 @json_option
 @common_options
 def program() -> None:
-    """Repairs transformers' membership test on Apple GPUs in the installed source, proves it, and can take it back."""
+    """Fix generate() of transformers on Apple GPUs: patch the installed source, check the patch, and undo it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from itertools import groupby
 
 from patcher.messages import IRREVERSIBLE
@@ -19,9 +19,10 @@ AGAIN = (
 )
 _NEEDS = {
     Need.PATCH: ("needs a patch", "need a patch"),
-    Need.EDGE_CASES: ("may need a patch", "may need a patch"),
+    Need.EDGE_CASES: ("needs a patch only for edge cases", "need a patch only for edge cases"),
     Need.REPAIR: ("needs a repair", "need a repair"),
     Need.UPDATE: ("needs an update", "need an update"),
+    Need.EDITED: ("was edited since it was patched", "were edited since they were patched"),
     Need.LOOK: ("cannot be patched as it is", "cannot be patched as they are"),
 }
 
@@ -83,9 +84,15 @@ def _status(invocation: Invocation, groups: Groups) -> tuple[str, str]:
         parts.append(f"{unread} could not be read")
     first, *others = parts
     number, _, verb = first.partition(" ")
-    command = invocation.suggest("apply") if {*needs} - {Need.LOOK, Need.NONE} else ""
     subject = "The target" if len(groups) == 1 else f"{number} of {len(groups)} targets"
-    return f"{', '.join([f'{subject} {verb}', *others])}.", command
+    return f"{', '.join([f'{subject} {verb}', *others])}.", _command(invocation, {*needs})
+
+
+def _command(invocation: Invocation, needs: Set[Need]) -> str:
+    """What ends most of it; --force only where it replaces nothing but what was edited since it was patched."""
+    if needs - {Need.EDITED, Need.LOOK, Need.NONE}:
+        return invocation.suggest("apply")
+    return invocation.suggest("apply", "--force") if needs - {Need.NONE} == {Need.EDITED} else ""
 
 
 def _settled(patched: Sequence[bool]) -> str:
@@ -111,6 +118,14 @@ def _counted(groups: Groups, words: Mapping[str, str]) -> str:
     (first, word), *others = counts
     rest = "".join(f", {count} {word}" for count, word in others)
     return f"{_targets(first)} {word}{rest}."
+
+
+def happened(invocation: Invocation, group: Sequence[Result]) -> str:
+    """What became of one target, in a word or two; nothing where a status has no error."""
+    if error := next((result.error for result in group if result.error), None):
+        return f"failed: {error.code}"
+    words = _WOULD if invocation.dry_run else _DONE.get(invocation.command)
+    return words[_outcome(group)] if words else ""
 
 
 def _outcome(group: Sequence[Result]) -> str:

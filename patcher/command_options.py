@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from patcher.help_text import HelpfulCommand
-from patcher.options import PROGRAM, Function, Usage, together
+from patcher.options import PROGRAM, Function, Usage, WholeNumber, together
 
 
 def _torch(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    """`2.13.0+cpu` as `2.13`, which has the rules of all its releases. Raises click.BadParameter for an unknown one."""
+    """`2.13.0+cpu` as `2.13`, which has the rules of all its releases. Raises Usage for an unknown one."""
     from patcher.selftest import rules
 
     if value is None:
@@ -20,12 +22,12 @@ def _torch(_context: click.Context, _parameter: click.Parameter, value: str | No
     release = _numbers(value)
     if len(release) < 2 or not oldest <= release[:2] <= newest:
         known = f"{rules.show(oldest)} to {rules.show(newest)}"
-        raise click.BadParameter(f"{value!r} is not a known release of torch; known are {known}.")
+        raise Usage("usage", f"--torch: {value!r} is not a known release of torch.", f"Choose one from {known}.")
     return f"{release[0]}.{release[1]}"
 
 
 def _macos(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    """The version, `12` as `12.3`, before which there is no MPS. Raises click.BadParameter for an unknown one."""
+    """The version, `12` as `12.3`, before which there is no MPS. Raises Usage for an unknown one."""
     from patcher.selftest import rules
 
     if value is None:
@@ -36,7 +38,8 @@ def _macos(_context: click.Context, _parameter: click.Parameter, value: str | No
     plain = value == ".".join(map(str, release)) and 1 <= len(release) <= 3
     if not plain or release[0] not in rules.KNOWN_MACOS or release < oldest:
         *others, last = (rules.show(max(oldest, (major, 0))) for major in rules.KNOWN_MACOS)
-        raise click.BadParameter(f"{value!r} is not a known macOS; known are {', '.join(others)} and {last}.")
+        hint = f"Choose {', '.join(others)} or {last}."
+        raise Usage("usage", f"--macos: {value!r} is not a known macOS.", hint)
     return value
 
 
@@ -54,21 +57,21 @@ def write_options(function: Function) -> Function:
     """The options of what writes."""
     return together(
         function,
-        click.option("--dry-run", is_flag=True, help="Change nothing; say what would be done."),
-        click.option("--diff", is_flag=True, help="Show what changes."),
-        click.option("--force", is_flag=True, help="Go on where the function or the file is not the expected one."),
+        click.option("--dry-run", is_flag=True, help="Show what would be done, and change nothing."),
+        click.option("--diff", is_flag=True, help="Show the changes as a diff."),
+        click.option("--force", is_flag=True, help="Continue even if the function or the file is not as expected."),
     )
 
 
 def backup_option(function: Function) -> Function:
     """The option of apply alone."""
-    text = "Change the source alone: no backup, and RECORD as it is. For images: the layer below is the backup."
+    text = "Change only the source files: no backup, and RECORD stays as it is. For container images."
     return click.option("--no-backup", "backup", is_flag=True, flag_value=False, default=True, help=text)(function)
 
 
 def macos_option(function: Function) -> Function:
     """The macOS of status and apply."""
-    text = "Judge for this macOS. [default: this machine's, or the oldest that the torch supports]"
+    text = "Assume this macOS. [default: this machine's, or the oldest that torch supports]"
     return click.option("--macos", metavar="N", callback=_macos, help=text)(function)
 
 
@@ -77,14 +80,14 @@ def verify_options(function: Function) -> Function:
     device = click.Choice(["auto", "mps", "emulated"])
     return together(
         function,
-        click.option("--static", is_flag=True, help="Prove source and bytecode only, without running transformers."),
-        click.option("--device", type=device, help="The real MPS, an emulated one, or auto: real where there is one."),
+        click.option("--static", is_flag=True, help="Check source and bytecode only; do not run transformers."),
+        click.option("--device", type=device, help="auto: the Apple GPU, or emulated without one. [default: auto]"),
         click.option("--torch", metavar="X.Y", callback=_torch,
-                     help="Emulate the rules of this torch. [default: the installed one]"),
+                     help="Emulate MPS as in this torch. [default: the installed one]"),
         click.option("--macos", metavar="N", callback=_macos,
-                     help="Emulate the rules of this macOS. [default: the oldest that the torch supports]"),
-        click.option("--timeout", type=click.IntRange(1, 86400), metavar="S", default=600,
-                     help="Seconds until the self-test of a target is given up. [default: 600]"),
+                     help="Emulate MPS as on this macOS. [default: the oldest that torch supports]"),
+        click.option("--timeout", type=WholeNumber(1, 86400), metavar="S", default=600,
+                     help="Seconds after which the checks of a target are stopped. [default: 600]"),
     )  # fmt: skip
 
 
@@ -110,19 +113,36 @@ class ProgramCommand(TextCommand):
         """Parses what comes before the program. Raises click.UsageError where there is none."""
         starts = (number for number, word in enumerate(args) if word == "--" or word.startswith(("-m", "-c")))
         start = next(starts, len(args))
+        if not ctx.resilient_parsing:
+            _require_program_alone(args, start)
         program = args[start + 1 :] if args[start : start + 1] == ["--"] else args[start:]
         ctx.meta[PROGRAM] = tuple(program) if start < len(args) else None
         rest = super().parse_args(ctx, args[:start])
         if program in ([], ["-m"], ["-c"]) and not ctx.resilient_parsing:
-            raise click.UsageError("There is no program: write `-- SCRIPT`, `-m MODULE` or `-c CODE` last.", ctx)
+            raise click.UsageError(
+                "There is no program. End the command with `-- SCRIPT`, `-m MODULE` or `-c CODE`.", ctx
+            )
         return rest
+
+
+def _require_program_alone(args: Sequence[str], start: int) -> None:
+    """Refuses a script without `--` before it, and `python` before a program. Raises Usage."""
+    script = next((number for number, word in enumerate(args[:start]) if word.endswith(".py")), None)
+    if script is not None:
+        message, options, program = "`--` must stand before the script.", args[:script], args[script:]
+    elif [*args[start : start + 2]] == ["--", "python"]:
+        message, options, program = "`run` starts the target's Python itself.", args[:start], args[start + 2 :]
+    else:
+        return
+    meant = shlex.join(("mps-patcher", "run", *(word for word in options if word != "python"), "--", *program))
+    raise Usage("usage", message, f"Did you mean `{meant}`?")
 
 
 def check_run_options(*, emulate: bool, torch: str | None) -> None:
     """Refuses options of run that mean nothing without another. Raises Usage."""
     if torch and not emulate:
-        message = "--torch chooses the rules of an emulated device."
-        raise Usage("usage", message, "Add --emulate, or leave it out.")
+        message = "--torch needs --emulate."
+        raise Usage("usage", message, "Add --emulate, or leave out --torch.")
 
 
 def program_words() -> tuple[str, ...]:
@@ -132,8 +152,7 @@ def program_words() -> tuple[str, ...]:
         if not word.startswith("-") or word.startswith(("-m", "-c", "-X", "-W", "--")) or word == "-":
             break
         if isolating := set(word) & set("IES"):
-            hint = "Leave it out: the patches come by PYTHONPATH and site."
-            raise Usage("usage", f"With -{min(isolating)} Python takes nothing from its environment.", hint)
+            raise Usage("usage", f"-{min(isolating)} turns the patches off.", "Leave it out.")
     return program
 
 
@@ -141,21 +160,21 @@ def run_options(function: Function) -> Function:
     """The options of run."""
     return together(
         function,
-        click.option("--emulate", is_flag=True, help="Device `mps` is an emulated one, as verify has it."),
+        click.option("--emulate", is_flag=True, help="Make `mps` an emulated device, as in verify."),
         click.option("--torch", metavar="X.Y", callback=_torch,
-                     help="Emulate the rules of this torch. [default: the installed one]"),
+                     help="Emulate MPS as in this torch. [default: the installed one]"),
         click.option("--macos", metavar="N", callback=_macos,
-                     help="Judge for this macOS, or emulate its rules. [default: this machine's, or the oldest "
-                          "that the torch supports]"),
-        click.option("--unpatched", is_flag=True, help="Without the patches, to see the defect."),
+                     help="Assume this macOS, or emulate MPS as on it. [default: this machine's, or the oldest "
+                          "that torch supports]"),
+        click.option("--unpatched", is_flag=True, help="Run without the patches, to see the error."),
     )  # fmt: skip
 
 
 def check_verify_options(*, static: bool, device: str | None, torch: str | None, macos: str | None) -> None:
     """Refuses options of verify that contradict each other. Raises Usage."""
     if static and (device or torch or macos):
-        hint = "Leave out --static, or --device, --torch and --macos."
-        raise Usage("usage", "--static runs nothing on a device.", hint)
+        hint = "Leave out --static, or the others."
+        raise Usage("usage", "--static cannot be combined with --device, --torch or --macos.", hint)
     if device == "mps" and (torch or macos):
-        message = "--torch and --macos choose the rules of an emulated device; the real one has its own."
-        raise Usage("usage", message, "Leave them out, or say --device emulated.")
+        message = "--torch and --macos need an emulated device."
+        raise Usage("usage", message, "Leave them out, or add --device emulated.")

@@ -54,7 +54,7 @@ def _machine() -> Iterator[str]:
     if platform.system() == "Darwin":
         yield f"- macOS {host_macos() or 'of an unknown version'} ({machine})"
     else:
-        yield f"- {platform.system()} {platform.release()} ({machine}): no macOS, so no MPS"
+        yield f"- {platform.system()} {platform.release()} ({machine}): not macOS"
 
 
 def _chip() -> str:
@@ -91,7 +91,7 @@ def _target(target: Target, environ: Mapping[str, str], cwd: Path, lock: LockTim
 
 def _interpreter(target: Target, environ: Mapping[str, str], cwd: Path) -> Iterator[str]:
     if target.python is None:
-        yield "  - no interpreter here runs it"
+        yield "  - no interpreter here uses it"
         return
     try:
         answer = ask_torch(target.python, environ, cwd, installed=target.torch is not None)
@@ -103,19 +103,21 @@ def _interpreter(target: Target, environ: Mapping[str, str], cwd: Path) -> Itera
         yield f"  - torch cannot be imported: {answer.error}"
     elif answer.torch:
         built, available = ("yes" if one else "no" for one in (answer.built, answer.available))
-        yield f"  - torch {answer.torch} says of MPS: built {built}, available {available}"
+        yield f"  - torch {answer.torch} reports MPS: built {built}, available {available}"
 
 
 def _state(result: Result) -> str:
     """The state of a patch, and what its defect does without it."""
     if result.error or result.state is None:
-        return f"cannot be told: {result.error.message}" if result.error else "cannot be told"
+        return f"unknown: {result.error.message}" if result.error else "unknown"
     impact = result.impact
     if impact is None or impact.effect is Effect.NONE or result.state in (State.PATCHED, State.OUTDATED):
         return result.state
+    if result.state is State.MODIFIED:
+        return f"{result.state}; what it does here cannot be told"
     if impact.effect is Effect.EDGE_CASES:
-        return f"{result.state}; edge cases are wrong here"
-    return f"{result.state}; fails here: {impact.error}"
+        return f"{result.state}; {impact.consequence or 'edge cases are wrong'}"
+    return f"{result.state}; fails with {impact.error}"
 
 
 def _other_packages(packages: Sequence[OtherPackage], judged: Impact | None) -> Iterator[str]:
@@ -135,10 +137,10 @@ def _advice(kinds: set[Kind], judged: Impact | None) -> Iterator[str]:
     torch, macos = (judged.torch, judged.macos) if judged else (None, None)
     known = rules.Rules(rules.parse_version(torch), rules.parse_version(macos)) if torch and macos else None
     if Kind.IMPORT in kinds:
-        yield "for the packages that import the function from transformers: `mps-patcher apply`"
+        yield "for packages that import the function from transformers: `mps-patcher apply`"
     if known and not (known.missing("aten::isin", "Tensor_Scalar") or known.isin("int64", "int32")):
-        yield f"no fault of torch.isin on MPS is known for torch {torch}"
+        yield f"torch.isin of torch {torch} has no known error on MPS"
     elif kinds - {Kind.IMPORT}:
-        yield "for the calls of torch.isin: `mps-patcher run -- SCRIPT`; `mps-patcher apply` does not reach them"
+        yield "for calls of torch.isin: `mps-patcher run -- SCRIPT`; `mps-patcher apply` does not change them"
         if Kind.COPY in kinds and (known is None or known.missing("aten::isin", "Tensor_Tensor")):
-            yield "below torch 2.4 a copy does not call torch.isin on MPS, and nothing here reaches it"
+            yield "below torch 2.4 a copy does not call torch.isin on MPS, and mps-patcher cannot fix it"

@@ -27,6 +27,10 @@ class PatcherError(Exception):
         self.hint = one_line(hint)
         super().__init__(self.message)
 
+    def __reduce__(self) -> tuple[type[PatcherError], tuple[str, str, str]]:
+        """So that it can be sent between processes."""
+        return type(self), (self.code, self.message, self.hint)
+
 
 def one_line(text: str) -> str:
     r"""The text with all that is not printable made visible, as Python escapes it: a line break becomes `\n`.
@@ -46,4 +50,4 @@ class CannotTell(PatcherError):
 def report_release(version: str, file: PurePosixPath) -> str:
     """The hint for a release that nobody here has seen."""
     link = f"{_UPSTREAM}/v{version}/src/{file}"
-    return f"If transformers was released like this, please report it to the mps-patcher project with this link: {link}"
+    return f"If this is an unmodified release, please report it to the mps-patcher project with this link: {link}"

@@ -12,7 +12,7 @@ import click
 
 from patcher.evaluation.options import EvaluateOptions
 from patcher.model import NotFound, Target
-from patcher.options import NonEmptyPath, common_options
+from patcher.options import NonEmptyPath, WholeNumber, common_options
 from patcher.targets.find import TargetOptions, current_folder, find_targets
 
 DEVICES = ("cpu", "mps", "cuda")
@@ -24,9 +24,10 @@ def _devices(_context: click.Context, _parameter: click.Parameter, value: str | 
         return None
     names = tuple(value.split(","))
     if unknown := [name for name in names if name not in DEVICES]:
-        raise click.BadParameter(f"{unknown[0]!r} is no device; they are {', '.join(DEVICES)}, with commas between.")
+        devices = ", ".join(DEVICES)
+        raise click.BadParameter(f"{unknown[0]!r} is not a device. The devices are {devices}, separated by commas.")
     if len(set(names)) < len(names):
-        raise click.BadParameter(f"{value!r} names a device twice.")
+        raise click.BadParameter(f"{value!r} names the same device twice.")
     return names
 
 
@@ -42,31 +43,31 @@ def evaluate_options(function: Callable[..., None]) -> Callable[..., None]:
     path, dtype = NonEmptyPath(path_type=Path), click.Choice(["auto", "float32", "float16", "bfloat16"])
     options = (
         click.option("--model", required=True, metavar="PATH_OR_NAME",
-                     help="The folder of a model and its tokenizer, or their name on the hub."),
+                     help="The folder of a model and its tokenizer, or a model name on the Hub."),
         click.option("--scenarios", required=True, type=path, metavar="FILE",
-                     help="JSON lines: id, prompt or messages, and perhaps expected."),
+                     help="JSON lines with id, prompt or messages, and optionally expected."),
         click.option("--devices", metavar="LIST", callback=_devices,
-                     help="Such as cpu,mps or cpu,cuda; the first is what the others are compared with. [default: cpu "
-                     "and the best accelerator; without one, cpu and an emulated MPS device, which is not timed]"),
-        click.option("--max-new-tokens", type=click.IntRange(1), metavar="N", default=64, show_default=True,
-                     help="How many tokens are generated at most for a scenario."),
-        click.option("--batch-size", type=click.IntRange(1), metavar="N", default=1, show_default=True,
-                     help="How many scenarios are generated together."),
+                     help="Such as cpu,mps or cpu,cuda. The others are compared with the first. [default: cpu and the "
+                     "best accelerator; if there is none, cpu and an emulated MPS device, which is not timed]"),
+        click.option("--max-new-tokens", type=WholeNumber(1), metavar="N", default=64, show_default=True,
+                     help="Tokens to generate per scenario, at most."),
+        click.option("--batch-size", type=WholeNumber(1), metavar="N", default=1, show_default=True,
+                     help="Scenarios per batch."),
         click.option("--dtype", type=dtype, default="auto", show_default=True,
-                     help="Of the weights; auto is float32 on every device, so that tokens can be compared."),
-        click.option("--warmup", type=click.IntRange(0), metavar="N", default=1, show_default=True,
-                     help="How many scenarios each device runs first, uncounted."),
-        click.option("--repeat", type=click.IntRange(1), metavar="N", default=1, show_default=True,
-                     help="How often each batch is timed."),
-        click.option("--seed", type=click.IntRange(0, 2**31), metavar="N",
-                     help="Sample, with this seed. [default: greedy search]"),
+                     help="The dtype of the weights. auto is float32 on every device, so that tokens can be compared."),
+        click.option("--warmup", type=WholeNumber(0), metavar="N", default=1, show_default=True,
+                     help="Scenarios that each device runs first, not timed."),
+        click.option("--repeat", type=WholeNumber(1), metavar="N", default=1, show_default=True,
+                     help="Times each batch is run and timed."),
+        click.option("--seed", type=WholeNumber(0, 2**31), metavar="N",
+                     help="Sample with this seed. [default: greedy search]"),
         click.option("--output", type=path, metavar="DIR", default=Path("mps-patcher-evaluation"),
-                     help="The folder of the results and reports. [default: mps-patcher-evaluation]"),
-        click.option("--resume", is_flag=True, help="Go on with what DIR holds of the same evaluation."),
+                     help="The folder for results and reports. [default: mps-patcher-evaluation]"),
+        click.option("--resume", is_flag=True, help="Continue the evaluation in the --output folder."),
         click.option("--python", type=path, metavar="PATH",
-                     help="The interpreter, or the folder of the environment, whose transformers is meant."),
-        click.option("--lock-timeout", type=click.IntRange(0, 86400), metavar="S", default=30, show_default=True,
-                     help="Seconds to wait for another mps-patcher on the same target or folder."),
+                     help="The interpreter, or the folder of the environment, to use."),
+        click.option("--lock-timeout", type=WholeNumber(0, 86400), metavar="S", default=30, show_default=True,
+                     help="Seconds to wait for another mps-patcher that uses the same target or folder."),
         common_options,
     )  # fmt: skip
     return functools.reduce(lambda decorated, option: option(decorated), reversed(options), collected)

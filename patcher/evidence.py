@@ -24,10 +24,10 @@ SELFTEST = Path(__file__).parent / "selftest"
 RUNNING = ("contract", "generate", "callers")
 """The checks that need torch."""
 UNAVAILABLE = {
-    "no-device": "Run this on a Mac with an Apple GPU, or ask for --device emulated.",
-    "no-rules": "Ask for another --torch or --macos.",
-    "no-torch": "Install torch beside transformers, or ask for --static.",
-    "torch-refused": "Ask for the rules of another --torch, or install that torch.",
+    "no-device": "Run this on a Mac with an Apple GPU, or use --device emulated.",
+    "no-rules": "Leave out --macos, or choose a newer one.",
+    "no-torch": "Install torch in that environment, or run `mps-patcher verify --static`.",
+    "torch-refused": "Choose another --torch, or install that torch.",
 }
 """What to do when the self-test has no torch or no device to run on, by its word for that."""
 
@@ -78,16 +78,16 @@ def _without_interpreter(on_disk: Check, *, static: bool) -> Evidence:
     """What the files alone say."""
     if static:
         return Evidence(checks=(on_disk,), error=_unknown_bytecode(on_disk))
-    cause = "No interpreter is known for this folder, so only source and bytecode could be checked."
-    error = CannotTell("no-interpreter", cause, "Name one with --python, or ask for --static.")
-    skipped = _skipped(RUNNING, "there is no interpreter to run it with")
+    cause = "No interpreter is known for this folder, so only source and bytecode were checked."
+    error = CannotTell("no-interpreter", cause, "Name one with --python, or run `mps-patcher verify --static`.")
+    skipped = _skipped(RUNNING, "there is no interpreter to run it")
     return Evidence(checks=(on_disk, *skipped), error=error)
 
 
 def _unknown_bytecode(check: Check) -> PatcherError | None:
     if check.status != "skipped":
         return None
-    hint = "Delete that file, or name the interpreter with --python."
+    hint = "Delete that file, or name an interpreter with --python."
     return CannotTell("bytecode-unproven", f"{check.detail}.", hint)
 
 
@@ -95,7 +95,7 @@ def _bytecode_check(files: Sequence[Path], prefixes: Sequence[Path]) -> Check:
     """What every .pyc file of the sources means, read from its header."""
     start = time.monotonic()
     judged = {found: pyc for source in files for pyc, found in judge_pycs(source, prefixes).items()}
-    verdict, detail = "passed", "no bytecode would run instead of the source"
+    verdict, detail = "passed", "no old bytecode would run"
     for found, worse in ((PycStatus.UNKNOWN, "skipped"), (PycStatus.STALE, "failed")):
         if found in judged:
             verdict, detail = worse, f"{judged[found]}: {found.value}"
@@ -149,7 +149,7 @@ def _run_selftest(
     try:
         return _read_report(data, ending, last_line, options)
     except (KeyError, TypeError, ValueError):  # not as the self-test wrote it
-        return _read_report(b"{}", "the self-test's report cannot be read", "", options)
+        return _read_report(b"{}", "the report of the self-test is damaged", "", options)
 
 
 def _follower(read: Callable[[], bytes], show: Callable[[tuple[Check, ...]], None], note: str) -> Callable[[], None]:
@@ -187,8 +187,8 @@ def _lent_folder(files: dict[str, bytes], *owned: Path) -> Iterator[Path]:
             for name, data in files.items():
                 Path(temporary.name, name).write_bytes(data)
         except OSError as error:
-            cause = f"No temporary file can be made: {error.strerror}."
-            raise PatcherError("no-temporary-folder", cause, "Set TMPDIR to a folder that you may write in.") from error
+            cause = f"Cannot create a temporary file: {error.strerror}."
+            raise PatcherError("no-temporary-folder", cause, "Set TMPDIR to a folder that you can write to.") from error
     try:
         yield Path(temporary.name)
     finally:
@@ -204,10 +204,11 @@ def _read_report(data: bytes, ending: str | None, last_line: str, options: Verif
     planned = found.get("planned") or ["bytecode", *(() if options.static else RUNNING)]
     if missing := planned[len(checks) :]:
         why = f"{ending or 'the self-test stopped'}{last_line and ': ' + last_line}"
-        checks += [_make_check(missing[0], "failed", why), *_skipped(missing[1:], f"{missing[0]} came to no end")]
+        checks += [_make_check(missing[0], "failed", why), *_skipped(missing[1:], f"{missing[0]} did not finish")]
     error = None
     if unavailable := found.get("unavailable"):
-        checks += _skipped(RUNNING, unavailable["message"])
+        is_said = unavailable["code"] == "no-torch"  # by the error, once, with the interpreter's path
+        checks += _skipped(RUNNING, "no torch" if is_said else unavailable["message"])
         error = CannotTell(unavailable["code"], f"{unavailable['message']}.", UNAVAILABLE[unavailable["code"]])
     return Evidence(checks=tuple(checks), device=device, error=error)
 

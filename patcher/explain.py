@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import NamedTuple
 
@@ -14,6 +14,11 @@ from patcher.selftest import rules
 from patcher.traceback import Frame, PastedError, read_errors, squeezed, without_colors
 
 FALLBACK_VARIABLE = "PYTORCH_ENABLE_MPS_FALLBACK=1"
+_OPERATOR = "The operator '{op}' is not currently implemented for the MPS device"
+_EARLIER = "The operator '{op}' is not current implemented for the MPS device"
+"""As torch 1.12 and 1.13 spell it."""
+_WARNING = rules.FALLBACK.split(" to run on")[0]
+"""What it says instead where the variable is set."""
 _TELLING = re.compile("isin|mps|test_elements", re.IGNORECASE)
 """What an error of ours has in its text, unless it is one that many programs raise."""
 _SHORTEST_PART = 20
@@ -53,6 +58,8 @@ class Explanation(NamedTuple):
     error: KnownError
     origin: Frame | None
     """Where it was raised, if the text has a traceback."""
+    is_warning: bool = False
+    """Whether it was only warned of, and the CPU did the work."""
 
     @property
     def is_foreign(self) -> bool:
@@ -93,22 +100,29 @@ def explain_error(text: str) -> Explanation:
     for pasted in errors:
         known = _known(pasted.text)
         if known and (not known.is_common or _function_in(pasted) or len(errors) == 1):
-            return Explanation(known, pasted.origin)
+            return Explanation(known, pasted.origin, _without_operator(_WARNING) in squeezed(pasted.text))
     if quoted := _quoted(text):
         return Explanation(quoted, None)
     last = errors[0]
     if patch := _function_in(last):
         row = next(row for row in patch.effects if row.error is None)
         return Explanation(KnownError(last.last_line, ((patch, row),)), last.origin)
-    raise _other_error(text) or (_elsewhere(last) if _known(last.text) else _unknown())
+    raise _other_error(text, is_alone=not last.frames) or (_elsewhere(last) if _known(last.text) else _unknown(text))
 
 
 def _known(text: str) -> KnownError | None:
     """The known error in the text; of several the last."""
     searched = squeezed(text)
+    for other in (_EARLIER, _WARNING):
+        searched = searched.replace(_without_operator(other), _without_operator(_OPERATOR))
     found = [(searched.rfind(one.key), one) for one in known_errors()]
     place, error = max(found, key=lambda one: one[0])
     return error if place >= 0 else None
+
+
+def _without_operator(sentence: str) -> str:
+    """What follows the operator's name, squeezed."""
+    return squeezed(sentence.partition("{op}")[2])
 
 
 def _quoted(text: str) -> KnownError | None:
@@ -118,9 +132,11 @@ def _quoted(text: str) -> KnownError | None:
     return found[0] if len(found) == 1 else None
 
 
-def _unknown() -> CannotTell:
-    hint = "If its traceback shows torch.isin on MPS, please report it with that and what `mps-patcher doctor` prints."
-    return CannotTell("unknown-error", "That is none of the errors that mps-patcher knows.", hint)
+def _unknown(text: str) -> CannotTell:
+    hint = "If its traceback shows torch.isin on MPS, please report it, with the output of `mps-patcher doctor`."
+    if re.fullmatch(r"\W*(torch\W)?isin(_mps_friendly)?\W*", text):
+        hint = "Pass the error itself, or its traceback. `mps-patcher explain` alone lists the errors that it knows."
+    return CannotTell("unknown-error", "mps-patcher does not know this error.", hint)
 
 
 def _function_in(pasted: PastedError) -> FunctionPatch | None:
@@ -134,27 +150,53 @@ def _function_in(pasted: PastedError) -> FunctionPatch | None:
 
 def _elsewhere(pasted: PastedError) -> CannotTell:
     patch = next(patch for patch in load_catalogue() if isinstance(patch, FunctionPatch))
-    message = f"Many programs raise this error; here it does not come from {patch.function} in {patch.file}."
+    message = f"Many programs raise this error. Here it does not come from {patch.function} in {patch.file}."
     frame = pasted.origin or pasted.frames[-1]  # the error alone, without frames, is explained
-    return CannotTell("other-error", message, f"mps-patcher does not repair it. Look at {frame.place}.")
+    return CannotTell("other-error", message, f"mps-patcher does not fix it. Look at {frame.place}.")
 
 
-def _other_error(text: str) -> CannotTell | None:
-    """An error of MPS that no patch is about, with what the facts say that helps."""
+def _other_error(text: str, *, is_alone: bool) -> CannotTell | None:
+    """An error of MPS that no patch is about, with what helps; or a warning, where it is alone, without a traceback."""
     line = " ".join(text.split())
-    pattern = re.escape(rules.NOT_IMPLEMENTED[(2, 0)].split(". ")[0]).replace(re.escape("{op}"), "([^']+)")
-    if found := re.findall(pattern, line):
-        message = f"The MPS device has no operator {found[-1]} in this torch; mps-patcher does not repair that."
-        hint = f"Set {FALLBACK_VARIABLE}: it then runs on the CPU, which is slower. A newer torch may have it."
-        return CannotTell("other-error", message, hint)
-    if squeezed(rules.FLOAT64.split(" as ")[0]) in squeezed(line):
-        message = "MPS has no float64; mps-patcher does not repair that."
-        return CannotTell("other-error", message, "Convert to float32 before the data goes to the device.")
-    old = (rules.Rules(torch, (13, 0)).dtype("bfloat16") for torch in ((2, 2), (2, 8)))
-    if any(refusal and squeezed(refusal.message) in squeezed(line) for refusal in old):
-        message = "MPS has bfloat16 from torch 2.3 on, and from macOS 14 on; mps-patcher does not repair that."
-        return CannotTell("other-error", message, "Load the model in float16 or float32, or upgrade torch and macOS.")
+    for sentence in (_OPERATOR, _EARLIER, _WARNING):
+        if found := re.findall(re.escape(sentence).replace(re.escape("{op}"), "([^']+)"), line):
+            message = f"The MPS device has no operator {found[-1]} in this torch; mps-patcher does not fix that."
+            return CannotTell("other-error", message, _FALLS_BACK if sentence == _WARNING else _FALL_BACK)
+    for part, cause, hint in (*_OTHER_ERRORS, *(_WARNINGS if is_alone else ())):
+        if squeezed(part) in squeezed(line):
+            return CannotTell("other-error", f"{cause}; mps-patcher does not fix that.", hint)
     return None
+
+
+_FALL_BACK = f"Set {FALLBACK_VARIABLE}: the CPU then computes it, which is slower. A newer torch may have it."
+_FALLS_BACK = "It runs on the CPU, which works but is slower. A newer torch may have it."
+_BFLOAT16 = (
+    "On MPS bfloat16 needs torch 2.3 and macOS 14",
+    "Load the model in float16 or float32, or upgrade torch and macOS.",
+)
+_NO_MASK = (
+    "transformers cannot tell which tokens are padding",
+    "Pass the attention_mask that the tokenizer returns to generate().",
+)
+_OTHER_ERRORS = (
+    (
+        rules.FLOAT64.split(" as ")[0],
+        "MPS has no float64",
+        "Convert the data to float32 before moving it to the device.",
+    ),
+    ("BFloat16 is not supported on MPS", *_BFLOAT16),
+    ("MPS BFloat16 is only supported on MacOS 14 or newer", *_BFLOAT16),
+    (
+        "MPS backend out of memory",
+        "The model or its inputs do not fit into the memory that MPS may use",
+        "Load the model in float16, or use a smaller batch, a shorter prompt or a smaller model.",
+    ),
+)
+"""A part of the text of each, what it means, and what helps."""
+_WARNINGS = (
+    ("The attention mask is not set and cannot be inferred", *_NO_MASK),
+    ("The attention mask and the pad token id were not set", *_NO_MASK),
+)
 
 
 def who_has_it(row: EffectRow) -> str:
@@ -170,6 +212,30 @@ def releases(specifiers: str) -> str:
     spans = list(map(_span_in_words, specifiers.split("||")))
     comma = "," if len(spans) > 2 or " or " in spans[-1] else ""
     return spans[0] if len(spans) == 1 else f"{', '.join(spans[:-1])}{comma} or {spans[-1]}"
+
+
+def united(specifiers: Iterable[str]) -> str:
+    """The catalogue's specifiers as one, in which spans that touch are one span; empty if one of them matches all."""
+    texts = [span for one in specifiers for span in one.split("||")]
+    merged: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+    for since, before in sorted((_bound(text, ">=", 0), _bound(text, "<", 10**6)) for text in texts):
+        if merged and since <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], before))
+        else:
+            merged.append((since, before))
+    return " || ".join(_as_specifier(*span) for span in merged)
+
+
+def _bound(specifier: str, operator: str, default: int) -> tuple[int, ...]:
+    found = re.search(rf"{operator}([\d.]+)", specifier)
+    return tuple(map(int, found[1].split("."))) if found else (default,)
+
+
+def _as_specifier(since: tuple[int, ...], before: tuple[int, ...]) -> str:
+    bounds = ((">=", since, 0), ("<", before, 10**6))
+    return ",".join(
+        operator + ".".join(map(str, bound)) for operator, bound, open_end in bounds if bound != (open_end,)
+    )
 
 
 def _span_in_words(specifier: str) -> str:

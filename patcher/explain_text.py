@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from patcher.explain import FALLBACK_VARIABLE, Explanation, KnownError, links, who_has_it
+from patcher.explain import FALLBACK_VARIABLE, Explanation, KnownError, links, united, who_has_it
 from patcher.model import Effect, EffectRow
 from patcher.text import wrapped
 
 _FALLBACK = {
-    "NotImplementedError": "avoids it too: the CPU then computes this, which is slower.",
-    "RuntimeError": "does not help: torch has this operator for MPS, which refuses these operands.",
+    "NotImplementedError": "avoids it too, but is slower: the CPU then computes this.",
+    "RuntimeError": "does not help: MPS has this operator, but refuses these inputs.",
 }
 """What the variable does about an error of this class, if it comes from torch.isin."""
 
@@ -44,16 +44,21 @@ def _warnings(found: Explanation) -> Iterator[str]:
             f"Many programs raise this. It is the error of transformers only if its traceback ends in "
             f"{patch.function}, in {patch.file}. To be sure, pipe in the whole traceback."
         )
+    if found.is_warning:
+        yield (
+            f"With {FALLBACK_VARIABLE}, as here, it is only a warning: the CPU computes this, which works but is "
+            "slower. `mps-patcher apply` avoids that."
+        )
     if found.is_foreign and found.origin:
         yield (
             f"It was raised by {found.origin.place}, which calls torch.isin itself. `mps-patcher apply` changes "
-            "transformers alone; `mps-patcher run` makes torch.isin right for the whole program."
+            "only transformers; `mps-patcher run` fixes torch.isin for the whole program."
         )
 
 
 def _conditions(found: Explanation, width: int | None) -> Iterator[list[str]]:
     for words, effects in _headings(found):
-        rows = [row for row in found.rows if row.effect in effects]
+        rows = _merged(row for row in found.rows if row.effect in effects)
         if rows:
             yield [f"  {words}", *(line for row in rows for line in _row(row, width))]
 
@@ -68,8 +73,18 @@ def _headings(found: Explanation) -> Iterator[tuple[str, tuple[Effect, ...]]]:
         yield "Some models and inputs raise it on Apple GPUs with:", (Effect.EDGE_CASES,)
 
 
+def _merged(rows: Iterable[EffectRow]) -> list[EffectRow]:
+    """The rows, as one where they differ in the releases of transformers alone."""
+    found: dict[EffectRow, list[str]] = {}
+    for row in rows:
+        found.setdefault(row._replace(transformers=""), []).append(row.transformers)
+    return [row._replace(transformers=united(specifiers)) for row, specifiers in found.items()]
+
+
 def _row(row: EffectRow, width: int | None) -> Iterator[str]:
-    yield wrapped(who_has_it(row), width, "    ", "      ")
+    is_open = (row.error or "").startswith("ImportError") and not row.installed
+    importing = "; any other package that imports it" if is_open else ""
+    yield wrapped(f"{who_has_it(row)}{importing}", width, "    ", "      ")
     if row.cures:
         yield wrapped(f"other cures: {', or '.join(row.cures)}", width, "      ")
 
@@ -80,5 +95,5 @@ def _cures(found: Explanation, width: int | None) -> Iterator[str]:
     else:
         yield "  To fix it:  mps-patcher apply"
         yield wrapped("`mps-patcher status` says whether your installation needs it.", width, "  ")
-    if words := _FALLBACK.get(found.error.raised_as):
+    if (words := _FALLBACK.get(found.error.raised_as)) and not found.is_warning:
         yield wrapped(f"{FALLBACK_VARIABLE} {words}", width, "  ")

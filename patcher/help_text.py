@@ -18,7 +18,7 @@ _HEADINGS = {
 }
 """Which options stand under which heading; all others are the command's own, under `Options`."""
 
-_REFUSED = (1, "failed or refused; nothing was changed, or it was put back")
+_REFUSED = (1, "failed or refused; nothing was changed, or all changes were undone")
 _USAGE = (2, "the command line is wrong")
 _NONE_FOUND = (3, "cannot tell: no transformers was found")
 _EXIT_CODES: dict[str, tuple[tuple[int, str], ...]] = {
@@ -26,7 +26,7 @@ _EXIT_CODES: dict[str, tuple[tuple[int, str], ...]] = {
         (0, "done, or nothing to do; for verify, everything passed"),
         _REFUSED,
         _USAGE,
-        (3, "cannot tell: no transformers, no torch, or not the requested device"),
+        (3, "cannot tell: transformers, torch or the requested device is missing"),
         (4, "status --check: a target is not patched, and generate() or an import fails there"),
     ),
     "status": (
@@ -41,16 +41,21 @@ _EXIT_CODES: dict[str, tuple[tuple[int, str], ...]] = {
         (0, "every check passed"),
         (1, "a check failed, or a target was refused"),
         _USAGE,
-        (3, "cannot tell: no transformers, no torch, or not the requested device"),
+        (3, "cannot tell: transformers, torch or the requested device is missing"),
     ),
     "revert": ((0, "reverted, or nothing to do"), _REFUSED, _USAGE, _NONE_FOUND),
+    "explain": (
+        (0, "done"),
+        (1, "failed"),
+        _USAGE,
+        (3, "it is another error, or one that mps-patcher does not know"),
+    ),
     "setup": (
         (0, "set up, or removed, or nothing to do"),
         (1, "failed or refused; --check: a target is not set up"),
         _USAGE,
         _NONE_FOUND,
     ),
-    "explain": ((0, "done"), (1, "failed"), _USAGE),
     "doctor": ((0, "done"), (1, "failed"), _USAGE),
     "run": ((1, "refused; the program was not started"), _USAGE, _NONE_FOUND),
     "template": ((0, "done"), (1, "the file exists, or cannot be written"), _USAGE),
@@ -58,11 +63,11 @@ _EXIT_CODES: dict[str, tuple[tuple[int, str], ...]] = {
         (0, "done"),
         (1, "failed or refused"),
         _USAGE,
-        (3, "cannot tell: no transformers, no torch, or not the requested device"),
+        (3, "cannot tell: transformers, torch or the requested device is missing"),
     ),
 }
 _NOTES = {
-    "mps-patcher": "Every target is tried; of several codes the first of 1, 3, 4 that occurs counts.\n\n"
+    "mps-patcher": "Every target is tried. The exit code is the first of 1, 3 and 4 that occurs.\n\n"
     "Shell completion, in .zshrc (for .bashrc: bash_source):\n\n"
     '\b\neval "$(_MPS_PATCHER_COMPLETE=zsh_source mps-patcher)"',
     "run": "Once the program runs, its exit code is the exit code.",
@@ -70,30 +75,30 @@ _NOTES = {
 _EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "mps-patcher": (
         ("mps-patcher status", "Is this environment affected?"),
-        ("mps-patcher apply", "Patch it."),
-        ("mps-patcher verify", "Prove that the patch works."),
-        ("mps-patcher revert", "Put the original back."),
+        ("mps-patcher apply", "Patch transformers."),
+        ("mps-patcher verify", "Check the patch by running it."),
+        ("mps-patcher revert", "Restore the original files."),
         ("mps-patcher help apply", "The options of a command."),
     ),
     "status": (
-        ("mps-patcher status", "The environment that is active, or the nearest .venv."),
-        ("mps-patcher status --python .venv", "Another environment, or an interpreter."),
+        ("mps-patcher status", "The active environment, or the nearest .venv."),
+        ("mps-patcher status --python .venv", "Another environment or interpreter."),
         ("mps-patcher status --under . --check", "For CI: exit code 4 if anything below needs a patch."),
         ("mps-patcher status --macos 13", "For a Mac with macOS 13."),
     ),
     "apply": (
         ("mps-patcher apply --dry-run --diff", "Show what would change."),
-        ("mps-patcher apply", "Change it."),
+        ("mps-patcher apply", "Patch transformers."),
         ("mps-patcher apply --python .venv", "In another environment."),
-        ("mps-patcher apply --no-backup --python /opt/app", "In the build of an image."),
+        ("mps-patcher apply --no-backup --python /opt/app", "When building an image."),
     ),
     "verify": (
-        ("mps-patcher verify", "On the Apple GPU, or emulated where there is none."),
+        ("mps-patcher verify", "On the Apple GPU, or emulated if there is none."),
         ("mps-patcher verify --torch 2.6 --macos 13", "Emulate another torch and macOS."),
         ("mps-patcher verify --static", "Without running torch."),
     ),
     "revert": (
-        ("mps-patcher revert", "Put the original back."),
+        ("mps-patcher revert", "Restore the original files."),
         ("mps-patcher revert --dry-run --diff", "Show what would change."),
     ),
     "setup": (
@@ -102,18 +107,18 @@ _EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("mps-patcher setup --remove", "Remove it; the patches stay."),
     ),
     "explain": (
-        ("mps-patcher explain 'tuple index out of range'", "An error that you have."),
-        ("mps-patcher explain", "The known errors."),
+        ("mps-patcher explain 'tuple index out of range'", "What this error means."),
+        ("mps-patcher explain", "List the known errors."),
     ),
-    "doctor": (("mps-patcher doctor --python .venv", "What to paste into a report."),),
+    "doctor": (("mps-patcher doctor --python .venv", "What to paste into a bug report."),),
     "run": (
-        ("mps-patcher run -- generate.py --fast", "The script with its own options."),
+        ("mps-patcher run -- generate.py --fast", "A script with its own options."),
         ("mps-patcher run -m pytest tests", "A module, as `python -m` runs it."),
         ("mps-patcher run --emulate --unpatched -- generate.py", "See the error without a Mac."),
     ),
     "template": (
         ("mps-patcher template --output generate.py", "A new script."),
-        ("mps-patcher template runtime --output mps_runtime_patch.py", "For a script that exists."),
+        ("mps-patcher template runtime --output mps_runtime_patch.py", "A module for an existing script."),
     ),
     "evaluate": (
         ("mps-patcher evaluate --model DIR --scenarios FILE", "The CPU and the best accelerator."),

@@ -38,7 +38,7 @@ _SOURCE = Path(__file__).parent / "hook"
 _METADATA = f"""Metadata-Version: 2.1
 Name: mps-patcher-hook
 Version: {__version__}
-Summary: Has mps-patcher patch transformers again after an installer replaced it.
+Summary: Runs mps-patcher again after an installer replaced transformers.
 """
 _WHEEL = "Wheel-Version: 1.0\nGenerator: mps-patcher\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 
@@ -52,8 +52,8 @@ def lay_hook(target: Target) -> bool:
     site = target.site_packages
     _refuse_installed(site)
     if site.name not in SITE_FOLDERS:
-        message = f"Python runs nothing in {site} as it starts: it is no site-packages folder."
-        raise PatcherError("not-at-start", message, "Run `mps-patcher apply` behind the installer.")
+        message = f"Python would not run the hook in {site}, which is not a site-packages folder."
+        raise PatcherError("not-at-start", message, "Run `mps-patcher apply` after the installer.")
     with explained(Path(sys.executable)):
         os.stat(sys.executable)  # noqa: PTH116 - as the owner, who may not enter the folders of another's tool
     wanted = _files()
@@ -88,11 +88,11 @@ def find_fault(target: Target) -> str | None:
     if _installer(infos[0]) != INSTALLER:
         return None
     if [info.name for info in infos] != [_INFO]:
-        return f"{infos[0]} is of another mps-patcher."
+        return f"{infos[0]} is from another version of mps-patcher."
     for name, data in _files().items():
         image = read_image(site / name)
         if image is None or not (name == SEEN or image.data == data):
-            return f"{site / name} is {'missing' if image is None else 'of another mps-patcher'}."
+            return f"{site / name} is {'missing' if image is None else 'from another version of mps-patcher'}."
     return None
 
 

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from patcher.catalogue import is_known_to_lack
 from patcher.errors import report_release
-from patcher.model import CallsPatch, FunctionPatch, Patch, State
+from patcher.model import CallsPatch, FunctionPatch, Patch, Result, State
 from patcher.plan import Plan
 from patcher.snapshot import FileStatus, Snapshot
 
 IRREVERSIBLE = "revert cannot undo it; reinstalling transformers can"
+EDITED = "was edited since it was patched"
+RESTARTS = "apply --force starts from the original again, and keeps a copy of the edited file"
+"""How what was edited since it was patched is patched again."""
+
+
+def is_restartable(result: Result) -> bool:
+    """Whether the file was edited since it was patched, and `apply --force` patches it again."""
+    return result.state is State.MODIFIED and RESTARTS in (result.note or "")
 
 
 def describe_state(snapshot: Snapshot, patch: Patch) -> str | None:
@@ -41,23 +48,26 @@ def describe_absent(snapshot: Snapshot, patch: Patch) -> str:
         return f"transformers {version} has the function in {elsewhere}. {report_release(version, elsewhere)}"
     if isinstance(patch, FunctionPatch) and is_known_to_lack(patch, version):
         return f"transformers {version} has no such function"
-    where = f"{patch.file.name} of transformers {version} has no such function, which was not expected."
+    where = f"{patch.file.name} of transformers {version} has no such function, unlike in known releases."
     return f"{where} {report_release(version, patch.file)}"
 
 
-def describe_applied(plan: Plan, patch: Patch) -> str:
-    """What `apply` did about a patch that the target shall hold."""
+def describe_applied(plan: Plan, patch: Patch, *, dry_run: bool) -> str:
+    """What `apply` did about a patch that the target shall have, or with `dry_run` would do."""
     snapshot = plan.snapshot
     files = snapshot.files_of(patch)
     changed = [status for status in files if status.path in plan.files]
     if not changed:
-        return _describe_unchanged(plan, patch)
+        return _describe_unchanged(plan, patch, dry_run=dry_run)
     if any(status.entry and not status.is_original and not status.is_edited for status in changed):
-        details = ["updated from another version of mps-patcher"]
+        details = [f"{_did('update', dry_run=dry_run)} the patch of another version of mps-patcher"]
     else:
-        done = _redirected(patch, changed) if isinstance(patch, CallsPatch) else _replaced(patch, changed)
+        if isinstance(patch, CallsPatch):
+            done = _redirected(patch, changed, dry_run=dry_run)
+        else:
+            done = _replaced(patch, changed, dry_run=dry_run)
         details = [done if plan.journal else f"{done}, without a backup: {IRREVERSIBLE}"]
-    details += [f"your edited file is kept as {path}" for path in _copies(plan, changed)]
+    details += _copies(plan, changed, dry_run=dry_run)
     if plan.journal and snapshot.record is None:
         details.append("there is no RECORD to update")
     return "; ".join(details)
@@ -70,53 +80,62 @@ def describe_not_applied(plan: Plan, patch: Patch) -> str:
     return "not needed here"
 
 
-def describe_reverted(plan: Plan, patch: Patch) -> str:
-    """What `revert` did about a patch that the target shall not hold any more."""
+def describe_reverted(plan: Plan, patch: Patch, *, dry_run: bool) -> str:
+    """What `revert` did about a patch that the target shall not have any more, or with `dry_run` would do."""
     snapshot = plan.snapshot
     files = snapshot.files_of(patch)
     changed = [status for status in files if status.path in plan.files]
     if changed:
-        subject = f"{changed[0].path.name} is" if len(changed) == 1 else f"{len(changed)} files are"
-        copies = "".join(f"; your edited file is kept as {path}" for path in _copies(plan, changed))
-        return f"{subject} as before the patch{copies}"
+        names = changed[0].path.name if len(changed) == 1 else f"{len(changed)} files"
+        return "; ".join([f"{_did('restore', dry_run=dry_run)} {names}", *_copies(plan, changed, dry_run=dry_run)])
     if snapshot.state_of(patch) is State.INTERRUPTED:
-        return "cleaned up after an interrupted command"
+        return f"{_did('clean', dry_run=dry_run)} up after an interrupted command"
     if any(status.entry for status in files):
-        return "the original was already back; removed its backup"
+        return f"the original was already restored; {_did('remove', dry_run=dry_run)} its backup"
     return "nothing to revert"
 
 
-def _describe_unchanged(plan: Plan, patch: Patch) -> str:
+def _describe_unchanged(plan: Plan, patch: Patch, *, dry_run: bool) -> str:
     snapshot = plan.snapshot
     files = snapshot.files_of(patch)
     if snapshot.state_of(patch) is State.INTERRUPTED:
-        return "already patched; finished an interrupted command"
+        return f"already patched; {_did('finish', dry_run=dry_run)} an interrupted command"
     if any(status.is_edited for status in files):
-        return "already patched; edits made since are left as they are"
+        forced = f"; {RESTARTS}" if all(status.backup for status in files) else ""
+        return f"already patched; edits made since are left as they are{forced}"
     if not all(status.backup for status in files):
         return f"already {_lacks_backup(files)}: {IRREVERSIBLE}"
     if patch.name in plan.requested and patch.name not in snapshot.requested:
-        return "already patched; it now stays when the patch that needs it is reverted"
+        stays = "would now stay" if dry_run else "now stays"
+        return f"already patched; it {stays} when the patch that needs it is reverted"
     return "already patched"
 
 
-def _copies(plan: Plan, changed: Sequence[FileStatus]) -> list[Path]:
-    return [copy for path, copy in plan.copy_paths.items() if path in {status.path for status in changed}]
+def _did(verb: str, *, dry_run: bool) -> str:
+    """Of a regular verb such as `replace`: `replaced`, or `would replace`."""
+    return f"would {verb}" if dry_run else f"{verb.removesuffix('e')}ed"
 
 
-def _replaced(patch: Patch, files: Sequence[FileStatus]) -> str:
+def _copies(plan: Plan, changed: Sequence[FileStatus], *, dry_run: bool) -> list[str]:
+    paths = {status.path for status in changed}
+    copies = [copy for path, copy in plan.copy_paths.items() if path in paths]
+    return [f"your edited file {'would be' if dry_run else 'is'} kept as {copy}" for copy in copies]
+
+
+def _replaced(patch: Patch, files: Sequence[FileStatus], *, dry_run: bool) -> str:
     (status,) = files
     finding = status.finding(patch)
     if finding.state is State.ABSENT:
-        return f"added {patch.function} to {status.path.name}"
-    return f"replaced {finding.body or 'an unknown function'} in {status.path.name}"
+        return f"{_did('add', dry_run=dry_run)} {patch.function} to {status.path.name}"
+    return f"{_did('replace', dry_run=dry_run)} {finding.body or 'an unknown function'} in {status.path.name}"
 
 
-def _redirected(patch: CallsPatch, files: Sequence[FileStatus]) -> str:
+def _redirected(patch: CallsPatch, files: Sequence[FileStatus], *, dry_run: bool) -> str:
     changed = _calling(files, patch)
     branches = sum(status.finding(patch).branches for status in changed)
-    disabled = f" and disabled {_number(branches, 'branch')} for MPS" if branches else ""
-    return f"redirected {_calls(changed, patch)} to {patch.function}{disabled}"
+    disable = "disable" if dry_run else "disabled"
+    disabled = f" and {disable} {_number(branches, 'branch')} for MPS" if branches else ""
+    return f"{_did('redirect', dry_run=dry_run)} {_calls(changed, patch)} to {patch.function}{disabled}"
 
 
 def _describe_patched(patch: Patch, files: Sequence[FileStatus]) -> str | None:
@@ -134,7 +153,7 @@ def _lacks_backup(files: Sequence[FileStatus]) -> str:
 
 
 def _describe_unpatched(patch: Patch, files: Sequence[FileStatus]) -> str:
-    restored = "; the original was put back after it was patched" if any(status.entry for status in files) else ""
+    restored = "; the original was restored after it was patched" if any(status.entry for status in files) else ""
     if isinstance(patch, CallsPatch):
         return f"{_calls(_calling(files, patch), patch)}{restored}"
     finding = files[0].finding(patch)
@@ -144,7 +163,8 @@ def _describe_unpatched(patch: Patch, files: Sequence[FileStatus]) -> str:
 def _describe_modified(snapshot: Snapshot, patch: Patch, files: Sequence[FileStatus]) -> str:
     for status in files:
         if status.is_edited:
-            return f"{status.path} was edited since it was patched."
+            way_out = RESTARTS if status.backup else "its backup is missing or damaged"
+            return f"{status.path} {EDITED}: {way_out}"
         finding = status.finding(patch)
         if finding.state is State.MODIFIED and snapshot.is_edited_since_install(status):
             return _describe_edited(snapshot, patch, status)
@@ -155,9 +175,9 @@ def _describe_modified(snapshot: Snapshot, patch: Patch, files: Sequence[FileSta
 
 def _describe_edited(snapshot: Snapshot, patch: Patch, status: FileStatus) -> str:
     finding = status.finding(patch)
-    what = "leaves that as it is" if isinstance(patch, CallsPatch) else "replaces the function"
-    forced = f" apply --force {what}; revert then brings the edit back." if finding.is_replaceable else ""
-    cached = " uv's cache may hold the edit too, and bring it back." if snapshot.target.installer == "uv" else ""
+    what = "leaves that alone" if isinstance(patch, CallsPatch) else "replaces the function"
+    forced = f" apply --force {what}; revert then restores your edit." if finding.is_replaceable else ""
+    cached = " uv's cache may contain the edit too, and install it again." if snapshot.target.installer == "uv" else ""
     return f"{status.path} was edited since it was installed: {finding.detail}.{forced}{cached}"
 
 

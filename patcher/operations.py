@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from patcher import progress
-from patcher.catalogue import impact, load_catalogue
+from patcher.catalogue import impact, load_catalogue, require_macos
 from patcher.diff import unified_diff
 from patcher.errors import PatcherError
 from patcher.hooks import remember_seen
@@ -16,12 +16,14 @@ from patcher.model import CallsPatch, ChangedFile, Effect, Impact, NotFound, Pat
 from patcher.owner import as_owner_of
 from patcher.plan import Plan, plan_apply, plan_revert, planned_state
 from patcher.recompute import closure
+from patcher.scan import Seen
 from patcher.snapshot import Snapshot, take_snapshot
 from patcher.storage.bytecode import cache_prefixes, has_stale_pyc, remove_pycs
-from patcher.storage.files import digest
+from patcher.storage.files import digest, explained
 from patcher.storage.lock import LockTimeout, locked
 from patcher.targets.reinstall import with_command
 from patcher.transaction import check_writable, commit
+from patcher.workers import FEW, each
 
 Targets = Sequence[Target | NotFound]
 
@@ -29,11 +31,17 @@ Targets = Sequence[Target | NotFound]
 def status(
     targets: Targets, patches: Sequence[Patch], *, lock: LockTimeout, macos: str | None = None
 ) -> tuple[Result, ...]:
-    """The state of every patch in every target, as the files show it. Nothing is written and nothing is repaired."""
+    """The state of every patch in every target, as the files show it. Nothing is written and nothing is repaired.
+
+    A function that is gone or unknown, and that the calls of a patch were redirected to, is told of with that patch.
+    """
 
     def work(snapshot: Snapshot) -> list[Result]:
-        found = [_found(snapshot, patch, snapshot.state_of(patch), macos) for patch in patches]
-        return [one._replace(note=describe_state(snapshot, patch)) for one, patch in zip(found, patches, strict=True)]
+        require_macos(snapshot.target, macos)
+        lost = {name for patch in patches for name in patch.requires if _is_lost(snapshot, name)}
+        shown = [patch for patch in snapshot.catalogue if patch in patches or patch.name in lost]
+        found = [_found(snapshot, patch, snapshot.state_of(patch), macos) for patch in shown]
+        return [one._replace(note=describe_state(snapshot, patch)) for one, patch in zip(found, shown, strict=True)]
 
     return _each(targets, patches, work, exclusive=False, lock=lock)
 
@@ -66,8 +74,11 @@ def apply(
                 continue
             result = _result(plan, patch, macos, error, dry_run=dry_run, diff=diff)
             if result.error is None:
-                told = describe_applied if patch.name in plan.effective else describe_not_applied
-                result = result._replace(note=_noted(told(plan, patch), dry_run=dry_run))
+                is_wanted = patch.name in plan.effective
+                note = (
+                    describe_applied(plan, patch, dry_run=dry_run) if is_wanted else describe_not_applied(plan, patch)
+                )
+                result = result._replace(note=note)
             results.append(_without_stale_bytecode(result, dry_run=dry_run))
         return results
 
@@ -84,6 +95,7 @@ def make_plan(
     macos: str | None = None,
 ) -> tuple[Plan, Mapping[str, PatcherError]]:
     """The plan of `apply`, and why of the patches that it is to apply some are refused, by name."""
+    require_macos(snapshot.target, macos)
     names = [patch.name for patch in patches if named or _impact(snapshot, patch, macos).effect is not Effect.NONE]
     plan = plan_apply(snapshot, names, force=force, backup=backup)
     wanted = closure(snapshot, names)
@@ -113,7 +125,7 @@ def revert(
             if patch in patches or patch.name in plan.refused or _is_changed(plan, patch):
                 result = _result(plan, patch, None, error, dry_run=dry_run, diff=diff)
                 if result.error is None:
-                    result = result._replace(note=_noted(describe_reverted(plan, patch), dry_run=dry_run))
+                    result = result._replace(note=describe_reverted(plan, patch, dry_run=dry_run))
                 results.append(result)
         return results
 
@@ -128,18 +140,28 @@ def _each(
     exclusive: bool,
     lock: LockTimeout,
 ) -> tuple[Result, ...]:
-    results: list[Result] = []
-    for number, target in enumerate(targets, 1):
+    """The results of all targets, in their order, by as many processes as there are processors where they are many."""
+    seen: Seen | None = {} if len(targets) > 1 else None
+    lock = lock._replace(notify=None) if len(targets) > FEW else lock  # no fork writes on the terminal
+
+    def results_of(item: tuple[int, Target | NotFound]) -> list[Result]:
+        number, target = item
         if isinstance(target, NotFound):
-            results.append(Result(target=target, patch=None, state=None, error=target.error))
-            continue
+            return [Result(target=target, patch=None, state=None, error=target.error)]
         progress.show(f"{number} of {len(targets)}:" if len(targets) > 1 else "working on", str(target.site_packages))
         try:
-            with opened(target, exclusive=exclusive, lock=lock) as snapshot:
-                results += work(snapshot)
+            with explained(target.site_packages), opened(target, exclusive=exclusive, lock=lock, seen=seen) as snapshot:
+                return work(snapshot)
         except PatcherError as error:
-            results += [Result(target=target, patch=patch.name, state=None, error=error) for patch in patches]
-    return tuple(map(_with_command, results))
+            return [Result(target=target, patch=patch.name, state=None, error=error) for patch in patches]
+
+    results: list[Result] = []
+    with closing(each(results_of, tuple(enumerate(targets, 1)))) as outcomes:
+        for done, found in enumerate(outcomes, 1):
+            results += map(_with_command, found)
+            if done < len(targets):
+                progress.show("working on", f"{len(targets)} targets, {done} done")
+    return tuple(results)
 
 
 def _with_command(result: Result) -> Result:
@@ -149,12 +171,15 @@ def _with_command(result: Result) -> Result:
 
 
 @contextmanager
-def opened(target: Target, *, exclusive: bool, lock: LockTimeout) -> Iterator[Snapshot]:
-    """What the target holds, under its lock, as its owner. A hint to reinstall says with which command."""
+def opened(target: Target, *, exclusive: bool, lock: LockTimeout, seen: Seen | None = None) -> Iterator[Snapshot]:
+    """What the target holds, under its lock, as its owner. A hint to reinstall says with which command.
+
+    Of many, which share `seen`, what all installs of one release have is read once.
+    """
     catalogue = load_catalogue()
     try:
         with as_owner_of(target.site_packages), locked(target.dist_info, exclusive=exclusive, timeout=lock):
-            yield take_snapshot(target, catalogue)
+            yield take_snapshot(target, catalogue, seen)
     except PatcherError as error:
         raise with_command(error, target) from error
 
@@ -167,8 +192,22 @@ def _found(snapshot: Snapshot, patch: Patch, state: State | None, macos: str | N
         patch=patch.name,
         state=state,
         files=tuple(ChangedFile(path=path, before=sha, after=sha) for path, sha in shas),
-        impact=_impact(snapshot, patch, macos),
+        impact=_broken(snapshot, patch, state) or _impact(snapshot, patch, macos),
     )
+
+
+def _is_lost(snapshot: Snapshot, name: str) -> bool:
+    (patch,) = (patch for patch in snapshot.catalogue if patch.name == name)
+    return _broken(snapshot, patch, snapshot.state_of(patch)) is not None
+
+
+def _broken(snapshot: Snapshot, patch: Patch, state: State | None) -> Impact | None:
+    """The effect of redirected calls whose function is gone or unknown, whatever the torch and macOS."""
+    if state not in (State.ABSENT, State.MODIFIED) or not snapshot.has_callers(patch):
+        return None
+    module = ".".join(patch.file.with_suffix("").parts)
+    error = f"ImportError: cannot import name {patch.function!r} from {module!r}"
+    return Impact(effect=Effect.FAILS, error=error, torch=snapshot.target.torch)
 
 
 def _impact(snapshot: Snapshot, patch: Patch, macos: str | None) -> Impact:
@@ -228,10 +267,6 @@ def _changed_files(plan: Plan, found: Result) -> tuple[ChangedFile, ...]:
 def _diff(plan: Plan, patch: Patch) -> str:
     changed = (status for status in plan.snapshot.files_of(patch) if status.path in plan.files)
     return "".join(unified_diff(str(one.path), one.image.data, plan.files[one.path].data) for one in changed)
-
-
-def _noted(note: str, *, dry_run: bool) -> str:
-    return f"not written (dry run): {note}" if dry_run else note
 
 
 def _state_now(snapshot: Snapshot, patch: Patch) -> State | None:

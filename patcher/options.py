@@ -69,7 +69,7 @@ class Request(NamedTuple):
         """The one target of a command that takes no more. Raises Usage for several, and why it is none."""
         found = self.targets()
         if len(found) > 1:
-            raise Usage("usage", f"{len(found)} targets are named, and this command takes one.", "Name one of them.")
+            raise Usage("usage", f"{len(found)} targets were named, but this command takes one.", "Name one of them.")
         if isinstance(found[0], NotFound):
             raise found[0].error
         return found[0]
@@ -92,12 +92,27 @@ class NonEmptyPath(click.Path):
         return super().convert(os.path.expanduser(value), param, ctx)  # noqa: PTH111 - as the user's shell would
 
 
+class WholeNumber(click.types.IntParamType):
+    """A whole number of at least `least`, and at most `most` where that is given."""
+
+    def __init__(self, least: int, most: int | None = None) -> None:
+        self.least, self.most = least, most
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number. Raises click.BadParameter for anything else."""
+        text = str(value)
+        if text.isdecimal() and self.least <= int(text) and (self.most is None or int(text) <= self.most):
+            return int(text)
+        span = f"of {self.least} or more" if self.most is None else f"from {self.least} to {self.most}"
+        return self.fail(f"{text!r} is not a whole number {span}.", param, ctx)
+
+
 def _store(context: click.Context, parameter: click.Parameter, value: Any) -> None:
     """Stores a given value in the OutputOptions; a default must not undo what was given before the command."""
     if value and parameter.name:
         setattr(context.obj, parameter.name, value)
     if context.obj.quiet and context.obj.verbose:
-        raise click.UsageError("--quiet and --verbose exclude each other.")
+        raise click.UsageError("--quiet and --verbose cannot be combined.")
 
 
 def _output_option(*names: str, **settings: Any) -> Callable[[Function], Function]:
@@ -111,7 +126,7 @@ def together(function: Function, *options: Callable[[Function], Function]) -> Fu
 
 def json_option(function: Function) -> Function:
     """--json, for the program and the commands that have it."""
-    text = "One JSON document on standard output, on failure too."
+    text = "Print one JSON document, also on failure."
     return _output_option("--json", is_flag=True, help=text)(function)
 
 
@@ -120,9 +135,9 @@ def common_options(function: Function) -> Function:
     color = click.Choice(["auto", "always", "never"])
     return together(
         function,
-        _output_option("-q", "--quiet", is_flag=True, help="Only errors, and a diff if one is asked for."),
-        _output_option("-v", "--verbose", is_flag=True, help="Also files and digests, and the traceback of a defect."),
-        _output_option("--color", type=color, help="Colours: in a terminal, always, or never. [default: auto]"),
+        _output_option("-q", "--quiet", is_flag=True, help="Print only errors, and the diff with --diff."),
+        _output_option("-v", "--verbose", is_flag=True, help="Also print files, digests, and the traceback of a bug."),
+        _output_option("--color", type=color, help="When to use colour. [default: auto]"),
         click.version_option(__version__, "-V", "--version", message="mps-patcher %(version)s"),
     )
 
@@ -158,15 +173,15 @@ def place_options(function: Callable[..., None]) -> Callable[..., None]:
         path = NonEmptyPath(path_type=Path, readable=False)
         return click.option(name, multiple=True, type=path, metavar=metavar, help=f"{text} (repeatable).{variable}")
 
-    timeout = click.IntRange(0, 86400)
+    timeout = WholeNumber(0, 86400)
     return together(
         collected,
-        place("--python", "PATH", "The interpreter, or the folder of the environment, whose transformers is meant",
+        place("--python", "PATH", "The interpreter, or the folder of the environment, to use",
               " [env: MPS_PATCHER_PYTHON]"),
-        place("--site-packages", "DIR", "A folder that no interpreter here can run: an unpacked image"),
+        place("--site-packages", "DIR", "A site-packages folder, for an environment whose Python does not run here"),
         place("--under", "DIR", "Every transformers installed below DIR"),
         click.option("--lock-timeout", type=timeout, metavar="S", default=30,
-                     help="Seconds to wait for another mps-patcher on the same target. [default: 30]"),
+                     help="Seconds to wait for another mps-patcher that uses the same target. [default: 30]"),
         json_option,
         common_options,
     )  # fmt: skip

@@ -12,10 +12,11 @@ from patcher.closing import by_target, closing, steps
 from patcher.errors import PatcherError, one_line
 from patcher.model import ChangedFile, Check, Device, Effect, NotFound, Result, State, Target
 from patcher.suggest import Invocation
-from patcher.terminal import TextStyle, column, paint, sentence, wrap
+from patcher.table import is_for_table, table
+from patcher.terminal import STATE_COLORS, TextStyle, column, paint, sentence, wrap
 from patcher.verdict import Need, Verdict, judge, verification
 
-STATE_COLORS = {State.PATCHED: "green", State.MODIFIED: "red", State.ABSENT: "dim"}
+REVERTED = "reverted"
 CHECK_COLORS = {"passed": "green", "failed": "red", "skipped": "yellow"}
 NAME_WIDTH = len("bytecode")
 """The longest name of a check: lines are shown before all checks are known."""
@@ -24,18 +25,22 @@ TERMINAL_ORDERS = re.compile(r"[\x07\x08\x1b\x7f-\x9f]")
 
 
 def as_text(invocation: Invocation, results: Sequence[Result], style: TextStyle) -> str:
-    """What was found and done, target by target, and one sentence on all of them.
+    """What was found and done, target by target, or as a table of many, and one sentence on all of them.
 
     Errors are in `failures`; places without a target only there.
     """
     groups = by_target(results)
     several = len(groups) > 1
     last = results[-1].target if style.is_unfinished else None
-    blocks = [
-        "\n".join(_block(invocation, target, group, style, several=several, is_unfinished=target is last))
-        for target, group in groups.items()
-        if isinstance(target, Target)
-    ]
+    blocks = (
+        ["\n".join(table(invocation, results, style))]
+        if is_for_table(invocation, results, style)
+        else [
+            "\n".join(_block(invocation, target, group, style, several=several, is_unfinished=target is last))
+            for target, group in groups.items()
+            if isinstance(target, Target)
+        ]
+    )
     end = "" if style.is_unfinished else "\n".join(closing(invocation, results, style))
     return "\n\n".join([*blocks, *filter(None, [end])])
 
@@ -53,11 +58,17 @@ def failures(results: Sequence[Result], width: int | None = None) -> str:
 
 
 def failure(error: PatcherError, *, at: Target | NotFound | None = None, width: int | None = None) -> str:
-    """One error: its cause and what to do; the error of a place without a target names that place itself."""
+    """One error: its cause and what to do; the error of a place without a target names that place itself.
+
+    At a terminal, the command or link at the end of a hint has a line of its own, which is not wrapped.
+    """
     site = one_line(str(at.site_packages)) if isinstance(at, Target) else ""
     where = "" if site in error.message else f"{site}: "
     cause = _labelled("error:", "red", f"{where}{error.message}", width, site)
-    return "\n".join([*cause, *_labelled("hint:", "blue", error.hint, width, site)])
+    told, colon, to_paste = error.hint.partition(": ")
+    if width is None or not colon or to_paste.endswith((".", "?")):
+        return "\n".join([*cause, *_labelled("hint:", "blue", error.hint, width, site)])
+    return "\n".join([*cause, *_labelled("hint:", "blue", f"{told}:", width, site), f"      {to_paste}"])
 
 
 def tested_on(device: Device) -> str:
@@ -142,11 +153,14 @@ def _ways(
     """What to do about a verdict, and what that is for."""
     match verdict.need:
         case Need.PATCH | Need.EDGE_CASES:
-            return "To fix it:", [invocation.suggest("apply", target=target), *map(_cure, verdict.cures)]
+            label = "To fix it:" if verdict.need is Need.PATCH else "Optional fix:"
+            return label, [invocation.suggest("apply", target=target), *map(_cure, verdict.cures)]
         case Need.UPDATE:
             return "To update it:", [invocation.suggest("apply", target=target)]
         case Need.REPAIR:
             return "To repair it:", [invocation.suggest(one, target=target) for one in ("apply", "revert")]
+        case Need.EDITED:
+            return "To fix it:", [invocation.suggest("apply", "--force", target=target), *map(_cure, verdict.cures)]
         case Need.LOOK if verdict.cures:
             return "To fix it:", [_cure(cure) for cure in verdict.cures]
         case Need.NONE if verdict.is_patched:
@@ -163,7 +177,7 @@ def _rows(invocation: Invocation, results: Sequence[Result], style: TextStyle) -
     """A line for each patch: its name, its state, and a detail."""
     names, states = [result.patch or "all patches" for result in results], [_state(invocation, one) for one in results]
     for result, name, state in zip(results, names, states, strict=True):
-        color = STATE_COLORS.get(result.state, "yellow") if result.state else "red"
+        color = "green" if state == REVERTED else STATE_COLORS.get(result.state, "yellow") if result.state else "red"
         name_width, state_width = max(map(len, names)), max(map(len, states))
         gap = " " * (state_width - len(state) + 2)
         before = f"  {paint(name, 'bold')}{' ' * (name_width - len(name) + 2)}{paint(state, color)}{gap}"
@@ -175,7 +189,7 @@ def _rows(invocation: Invocation, results: Sequence[Result], style: TextStyle) -
 def _state(invocation: Invocation, result: Result) -> str:
     if result.state is None:
         return "unknown"
-    return "reverted" if invocation.command == "revert" and result.changed else result.state.value
+    return REVERTED if invocation.command == "revert" and result.changed else result.state.value
 
 
 def _detail(invocation: Invocation, result: Result) -> str:
@@ -216,13 +230,11 @@ def _check(check: Check, style: TextStyle) -> Iterator[str]:
 
 
 def _conclusion(checks: Sequence[Check], device: Device | None) -> str:
-    count = {status: sum(check.status == status for check in checks) for status in CHECK_COLORS}
-    passed = "1 check passed" if count["passed"] == 1 else f"{count['passed']} checks passed"
-    words = f"{count['failed']} of {len(checks)} checks failed" if count["failed"] else passed
-    skipped = f", {count['skipped']} skipped" if count["skipped"] else ""
-    if device is None:
-        return f"{words}{skipped}, from the files alone; neither torch nor transformers was run."
-    return f"{words}{skipped}, {tested_on(device)}."
+    count = {status: sum(check.status == status for check in checks) for status in ("failed", "passed", "skipped")}
+    words = ", ".join(f"{number} {status}" for status, number in count.items() if number)
+    if set(words.split()[1::2]) == {"passed"}:
+        words = f"{len(checks)} check{'' if len(checks) == 1 else 's'} passed"
+    return f"{words}, {tested_on(device)}." if device else f"{words}; only files were checked."
 
 
 def _diff(diff: str) -> Iterator[str]:

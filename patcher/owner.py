@@ -59,7 +59,7 @@ def as_owner_of(*paths: Path) -> Iterator[None]:
         with suppress(PermissionError):
             os.setegid(gid)
             os.setgroups(groups)
-        message = f"{paths[0]} is another user's, and this process may not become that user."
+        message = f"{paths[0]} belongs to another user, and this process cannot switch to that user."
         raise PatcherError("not-permitted", message, "Run the command as the owner of the environment.") from error
     try:
         yield

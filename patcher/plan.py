@@ -100,7 +100,7 @@ def _has_nothing(snapshot: Snapshot, patch: Patch) -> bool:
 
 
 def _required(name: str, other: str) -> PatcherError:
-    return PatcherError("needed-by", f"{other} needs {name}, and could not be reverted.", "Revert that one first.")
+    return PatcherError("needed-by", f"{other} needs {name}, which could not be reverted.", "Revert that one first.")
 
 
 def _irreversible(snapshot: Snapshot, patch: Patch) -> PatcherError | None:

@@ -96,8 +96,8 @@ def _remove_unused(parent: Path) -> None:
 
 
 def _no_cache(folder: Path, why: str) -> PatcherError:
-    hint = f"Set {VARIABLE} to a folder of yours that you may write in."
-    return PatcherError("no-cache", f"The prepared files cannot be kept in {folder}: {why}.", hint)
+    hint = f"Set {VARIABLE} to a folder that you own and can write to."
+    return PatcherError("no-cache", f"Cannot keep the prepared files in {folder}: {why}.", hint)
 
 
 def cache_folder(environ: Mapping[str, str]) -> Path:

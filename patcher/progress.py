@@ -116,6 +116,11 @@ def clear() -> None:
         line.end()
 
 
+def hide() -> None:
+    """In a fork, which has no thread to draw the line: nothing is shown from now on."""
+    _Current.line = _Current.terminal = None
+
+
 @contextmanager
 def hidden() -> Iterator[None]:
     """Within: the line is not there, so that something can be printed."""

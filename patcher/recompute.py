@@ -74,7 +74,7 @@ class Recomputation:
             is_refused = other.name in patch.requires and other.name in self.frozen
             if is_refused and self.snapshot.state_of(other) not in (State.PATCHED, State.OUTDATED):
                 cause = f"{patch.name} needs {other.name}, which cannot be applied."
-                raise PatcherError("needs-patch", cause, "Remove the cause of that, then run the command again.")
+                raise PatcherError("needs-patch", cause, "Fix the cause of that, then run the command again.")
 
     def _add_file(self, patch: Patch, status: FileStatus) -> None:
         is_effective = patch.name in self.effective
@@ -102,7 +102,7 @@ class Recomputation:
         if status.is_edited and not self.force:
             verb = "apply" if is_effective else "revert"
             cause = f"{self.snapshot.path_of(status.path)} was edited since it was patched."
-            hint = f"`mps-patcher {verb} --force` starts from the original again, and keeps a copy of the edited file."
+            hint = f"`mps-patcher {verb} --force` restores the original first, and keeps a copy of your file."
             raise PatcherError("edited-file", cause, hint)
         if status.backup is None:
             cause = f"The backup of {self.snapshot.path_of(status.path)} is missing or damaged."
@@ -132,8 +132,8 @@ def _require_patchable(snapshot: Snapshot, patch: Patch, files: tuple[FileStatus
     if isinstance(patch, CallsPatch):
         if snapshot.linked_folders:
             folder = snapshot.linked_folders[0]
-            hint = f"Put a copy of the folder in the place of the link. {REINSTALL}"
-            raise PatcherError("linked-folder", f"{folder} is a link, which others may share.", hint)
+            hint = f"Replace the link by a copy of the folder. {REINSTALL}"
+            raise PatcherError("linked-folder", f"{folder} is a link, which other environments may share.", hint)
         return
     if not files:
         hint = "There is nothing here to patch."
@@ -148,7 +148,7 @@ def _require_patchable(snapshot: Snapshot, patch: Patch, files: tuple[FileStatus
         raise _edited_since_install(snapshot, status, f"it defines no {patch.function}", REINSTALL)
     if elsewhere or not is_known:
         where = f"is not in {patch.file} but in {elsewhere}" if elsewhere else f"is not in {patch.file}"
-        message = f"{patch.function} {where} of transformers {version}, which was not expected."
+        message = f"{patch.function} {where} of transformers {version}, unlike in known releases."
         raise PatcherError("function-absent", message, report_release(version, elsewhere or patch.file))
 
 
@@ -156,9 +156,9 @@ def _require_as_installed(snapshot: Snapshot, patch: Patch, status: FileStatus) 
     """Refuses what is unknown in a file that was edited: no release has it, so nobody need report one."""
     finding = status.finding(patch)
     if finding.state is State.MODIFIED and snapshot.is_edited_since_install(status):
-        what = f"replaces {patch.function}" if isinstance(patch, FunctionPatch) else "leaves the unknown use as it is"
-        forced = f"`mps-patcher apply --force` {what}, and `mps-patcher revert` then brings the edit back."
-        hint = f"{forced} Or drop the edit for good. {REINSTALL}"
+        what = f"replaces {patch.function}" if isinstance(patch, FunctionPatch) else "leaves the unknown use alone"
+        forced = f"`mps-patcher apply --force` {what}, and `mps-patcher revert` restores your edit."
+        hint = f"{forced} Or discard the edit. {REINSTALL}"
         raise _edited_since_install(snapshot, status, finding.detail, hint if finding.is_replaceable else REINSTALL)
 
 
@@ -169,5 +169,5 @@ def _edited_since_install(snapshot: Snapshot, status: FileStatus, detail: str, h
 
 def without_backup(snapshot: Snapshot, status: FileStatus) -> PatcherError:
     """The refusal to work on what was patched without a backup."""
-    message = f"{snapshot.path_of(status.path)} was patched without a backup, so there is nothing to put back."
+    message = f"{snapshot.path_of(status.path)} was patched without a backup, so there is nothing to restore."
     return PatcherError("no-backup", message, REINSTALL)

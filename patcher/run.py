@@ -69,11 +69,11 @@ def prepare(
 def emulated_rules(target: Target, emulate: Emulation) -> rules.Rules:
     """The rules that the emulated device follows in this target. Raises CannotTell: `no-torch` or `no-rules`."""
     if target.torch is None:
-        raise CannotTell("no-torch", "The target holds no torch, whose device could be emulated.", "Install it there.")
+        raise CannotTell("no-torch", "--emulate needs torch in that environment.", "Install torch there.")
     try:
         return rules.choose_rules(emulate.torch, emulate.macos, installed=target.torch)
     except rules.NoRules as error:
-        raise CannotTell("no-rules", f"{error}.", "Ask for another --torch or --macos.") from error
+        raise CannotTell("no-rules", f"{error}.", "Leave out --macos, or choose a newer one.") from error
 
 
 def emulation_notice(target: Target, emulate: Emulation) -> str:
@@ -85,10 +85,10 @@ def emulation_notice(target: Target, emulate: Emulation) -> str:
 
 def _require_runnable(target: Target) -> None:
     if target.python is None:
-        cause = f"No interpreter here runs what is in {target.site_packages}."
+        cause = f"No interpreter here uses {target.site_packages}."
         raise CannotTell("no-interpreter", cause, "Name one with --python.")
     if as_user_of(target.site_packages, *python_parts(target.python)):
-        cause = f"{target.site_packages} or its interpreter is another user's, who could run anything as root here."
+        cause = f"{target.site_packages} or its interpreter belongs to another user, whose code would run as root."
         raise PatcherError("not-permitted", cause, "Run the command as that user.")
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from patcher.edit import mentioned_name, whole_word
 from patcher.model import Patch
-from patcher.storage.files import SUFFIX, FileImage, explained, image_of
+from patcher.storage.files import SUFFIX, FileImage, digest, explained, image_of, read_image, temp_name
+from patcher.storage.record import record_row
 
 
 class Scan(NamedTuple):
@@ -22,28 +23,74 @@ class Scan(NamedTuple):
     """Folders that are links, with Python in them; what is behind them was not read."""
     leftovers: tuple[Path, ...]
     """Temporary files of ours."""
+    is_as_listed: bool = False
+    """Whether all Python files that RECORD lists are there, and every other one is known to be as it says."""
 
 
-def scan_package(site_packages: Path, package: str, catalogue: Sequence[Patch]) -> Scan:
+Seen = dict[str, tuple[PurePosixPath, ...]]
+"""Of installs that were scanned: by what RECORD says of all but scripts, those in which a name is mentioned."""
+
+
+def scan_package(site_packages: Path, package: str, catalogue: Sequence[Patch], listed: bytes | None = None) -> Scan:
     """The files of a package that the patches are about, and those in which a name of theirs is mentioned.
 
-    Raises PatcherError where the system refuses to read.
+    With the content of RECORD in `listed`, it also finds out whether all others are as that says. Raises PatcherError
+    where the system refuses to read.
     """
     searched, always = _mention(catalogue), {str(site_packages / patch.file) for patch in catalogue}
     images: dict[PurePosixPath, FileImage] = {}
     linked: list[Path] = []
     leftovers: list[Path] = []
-    start, buffer = len(str(site_packages)) + 1, bytearray(_BUFFER)
+    rows = set((listed or b"").splitlines())
+    missing = _python_files(rows, package)
+    start, buffer, is_as_listed = len(str(site_packages)) + 1, bytearray(_BUFFER), listed is not None
     with explained(site_packages / package):
         for entry in _entries_below(site_packages / package):
             if entry.name.endswith(".py") and entry.is_file():
-                if image := _search(entry, None if entry.path in always else searched, buffer):
-                    images[PurePosixPath(entry.path[start:])] = image
+                found, path = _search(entry, None if entry.path in always else searched, buffer), entry.path[start:]
+                missing.discard(os.fsencode(path))
+                if isinstance(found, FileImage):
+                    images[PurePosixPath(path)] = found
+                elif is_as_listed:
+                    is_as_listed = _row(path, buffer, found) in rows
             elif entry.name.endswith(SUFFIX):
                 leftovers.append(Path(entry.path))
             elif entry.is_symlink() and _holds_python(entry.path):
                 linked.append(Path(entry.path))
-    return Scan(images, tuple(sorted(linked)), tuple(sorted(leftovers)))
+    return Scan(images, tuple(sorted(linked)), tuple(sorted(leftovers)), is_as_listed and not missing)
+
+
+def scan_like(site_packages: Path, package: str, catalogue: Sequence[Patch], record: bytes, seen: Seen) -> Scan:
+    """The same for one of many installs: what was found in one holds for all with the same RECORD, but for scripts.
+
+    Of these only the files that count are read. An install of which another file is not as RECORD says is no example.
+    """
+    key = digest(_without_scripts(record))
+    if paths := seen.get(key):
+        found = {path: read_image(site_packages / path) for path in paths}
+        temporary = (temp_name(site_packages / path) for path in paths)
+        leftovers = tuple(path for path in temporary if os.path.lexists(path))
+        return Scan({path: image for path, image in found.items() if image}, (), leftovers)
+    scan = scan_package(site_packages, package, catalogue, record)
+    if scan.is_as_listed and not (scan.linked_folders or scan.leftovers):
+        seen[key] = tuple(scan.images)
+    return scan
+
+
+def _without_scripts(record: bytes) -> bytes:
+    """RECORD less the rows of what lies outside: a script begins with the path of its environment's interpreter."""
+    first, *others = (b"\n" + record).split(b"\n../")
+    return first + b"".join(b"\n" + other.partition(b"\n")[2] for other in others)
+
+
+def _python_files(rows: Set[bytes], package: str) -> set[bytes]:
+    """The Python files of a package that rows of RECORD are of."""
+    paths = (row.partition(b",")[0] for row in rows if row.startswith(f"{package}/".encode()))
+    return {path for path in paths if path.endswith(b".py")}
+
+
+def _row(path: str, buffer: bytearray, size: int) -> bytes:
+    return record_row(path, bytes(memoryview(buffer)[:size])).encode("utf-8", "surrogateescape")
 
 
 class _Mention(NamedTuple):
@@ -86,13 +133,16 @@ def _entries_below(folder: Path) -> Iterator[os.DirEntry[str]]:
                     waiting.append(entry.path)
 
 
-def _search(entry: os.DirEntry[str], searched: _Mention | None, buffer: bytearray) -> FileImage | None:
-    """The image of a file if what is `searched` is in it, or is None. Thousands are opened: each must cost little."""
+def _search(entry: os.DirEntry[str], searched: _Mention | None, buffer: bytearray) -> FileImage | int:
+    """The image of a file if what is `searched` is in it, or is None; else its size, and it is in the buffer.
+
+    Thousands are opened: each must cost little.
+    """
     fd = os.open(entry.path, _READ)
     try:
         size = os.readv(fd, [buffer])
         if searched and not searched.is_in(buffer, size) and size < len(buffer):
-            return None
+            return size
         data = bytes(memoryview(buffer)[:size])
         while rest := os.read(fd, _BUFFER):
             data += rest

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from patcher.edit import Finding, identify
 from patcher.errors import REINSTALL, PatcherError
 from patcher.model import CallsPatch, FunctionPatch, Patch, State, Target
-from patcher.scan import scan_package
+from patcher.scan import Seen, scan_like, scan_package
 from patcher.storage.files import SUFFIX, FileImage, digest, explained, read_image, temp_name
 from patcher.storage.journal import (
     FOLDER,
@@ -131,12 +131,21 @@ class Snapshot(NamedTuple):
         row = find_rows(record.data, frozenset((str(status.path),))).get(str(status.path))
         return row is not None and is_recorded(row, status.image.data) is False
 
+    def has_callers(self, patch: Patch) -> bool:
+        """Whether files were made to call the patch's function, so that without it they cannot be imported."""
+        return any(
+            (status.entry and not status.is_original) or status.finding(other).state in (State.PATCHED, State.OUTDATED)
+            for other in self.catalogue
+            if patch.name in other.requires
+            for status in self.files_of(other)
+        )
+
     def defined_elsewhere(self, patch: Patch) -> PurePosixPath | None:
         """Another file of the package that defines the patch's function."""
-        pattern = re.compile(rb"^(?:async def|def|class) %s\b" % patch.function.encode(), re.MULTILINE)
-        found = (
-            path for path, status in self.files.items() if path != patch.file and pattern.search(status.image.data)
-        )
+        name = patch.function.encode()
+        pattern = re.compile(rb"^(?:async def|def|class) %s\b" % name, re.MULTILINE)
+        others = ((path, status.image.data) for path, status in self.files.items() if path != patch.file)
+        found = (path for path, data in others if name in data and pattern.search(data))
         return next(found, None)
 
 
@@ -144,8 +153,8 @@ _WORST = (State.ABSENT, State.PATCHED, State.UNPATCHED, State.OUTDATED, State.MO
 """A patch of several files is in the last of these states that one of its files is in."""
 
 
-def take_snapshot(target: Target, catalogue: Sequence[Patch]) -> Snapshot:
-    """Reads the target.
+def take_snapshot(target: Target, catalogue: Sequence[Patch], seen: Seen | None = None) -> Snapshot:
+    """Reads the target; of one of many, which share `seen`, what all with its RECORD have is read once.
 
     Raises PatcherError: `file-missing` where a file is gone that the journal or RECORD lists; `linked-folder`,
     `state-damaged`, `state-newer`, or the system's refusal.
@@ -154,16 +163,21 @@ def take_snapshot(target: Target, catalogue: Sequence[Patch]) -> Snapshot:
     package = catalogue[0].file.parts[0]
     journal = _read_journal(own_files, target.dist_info / FOLDER / STATE, catalogue)
     patched = {patch.file for patch in catalogue}
-    images, linked, more = scan_package(target.site_packages, package, catalogue)
     record_path = PurePosixPath(target.dist_info.name, "RECORD")
     record = read_image(target.dist_info / "RECORD")
+    scan = (
+        scan_package(target.site_packages, package, catalogue)
+        if seen is None or record is None
+        else scan_like(target.site_packages, package, catalogue, record.data, seen)
+    )
+    images = scan.images
     entries = journal.files if journal else {}
     for path in entries.keys() - {record_path} - images.keys():  # where an edit left no mention
         if image := read_image(target.site_packages / path):
             images[path] = image
     _require_all(target, images, patched, entries.keys() - {record_path}, record)
     temporary = temp_name(target.dist_info / "RECORD")
-    leftovers = (*leftovers, *more, *((temporary,) if os.path.lexists(temporary) else ()))
+    leftovers = (*leftovers, *scan.leftovers, *((temporary,) if os.path.lexists(temporary) else ()))
     return Snapshot(
         target=target,
         catalogue=tuple(catalogue),
@@ -171,7 +185,7 @@ def take_snapshot(target: Target, catalogue: Sequence[Patch]) -> Snapshot:
         record=_status(record_path, record, entries.get(record_path), own_files) if record else None,
         journal=journal,
         own_files=own_files,
-        linked_folders=linked,
+        linked_folders=scan.linked_folders,
         leftovers=leftovers,
         is_consistent=not leftovers and _is_listed(f"{target.dist_info.name}/{FOLDER}/{STATE}", own_files, record),
     )
@@ -180,7 +194,7 @@ def take_snapshot(target: Target, catalogue: Sequence[Patch]) -> Snapshot:
 def _read_journal(own_files: Mapping[str, FileImage], at: Path, catalogue: Sequence[Patch]) -> Journal | None:
     if STATE not in own_files:
         if own_files:
-            raise state_damaged(f"{at.parent} holds backups but no {STATE}.")
+            raise state_damaged(f"{at.parent} contains backups but no {STATE}.")
         return None
     journal = decode_journal(own_files[STATE].data, at, catalogue[0].file.parts[0])
     if not set(journal.requested) <= {patch.name for patch in catalogue}:
@@ -223,7 +237,7 @@ def _read_own_folder(folder: Path) -> tuple[dict[str, FileImage], tuple[Path, ..
     if not os.path.lexists(folder):
         return {}, ()
     if folder.is_symlink():
-        message = f"{folder} is a link, and not as this tool made it."
+        message = f"{folder} is a link, which mps-patcher did not create."
         raise PatcherError("linked-folder", message, REINSTALL)
     with explained(folder):
         paths = sorted(folder.iterdir())

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from patcher.diff import octal_escaped
 from patcher.model import NotFound, Result, Target
 
-_COMMAND = re.compile(r"`(mps-patcher (?:status|apply|verify|revert|setup)\b[^`]*)`")
+_COMMAND = re.compile(r"`(mps-patcher (?:status|apply|verify|revert|setup|run)\b[^`]*)`")
 _PLACE = re.compile(r"--(?:python|site-packages|under)\b")
 
 
@@ -43,7 +43,8 @@ def completed(result: Result, invocation: Invocation) -> Result:
     error, target = result.error, result.target
     if error is None or isinstance(target, NotFound) or not invocation.place:
         return result
-    place = shell_words(place_of(target))
+    is_alone = len(invocation.place) == len(("--python", "PATH")) and invocation.place[0] != "--under"
+    place = shell_words(invocation.place if is_alone else place_of(target))
     hint = _COMMAND.sub(lambda found: found[0] if _PLACE.search(found[1]) else f"`{found[1]} {place}`", error.hint)
     return result._replace(error=type(error)(error.code, error.message, hint))
 

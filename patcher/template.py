@@ -34,11 +34,11 @@ def write_new(text: str, file: Path) -> None:
         with file.open("x", encoding="utf-8", newline="\n") as stream:
             stream.write(text)
     except FileExistsError:
-        hint = "Name another file, or remove that one: nothing is overwritten."
-        raise PatcherError("file-exists", f"{file} exists already.", hint) from None
+        hint = "Name another file, or remove that one; files are not overwritten."
+        raise PatcherError("file-exists", f"{file} already exists.", hint) from None
     except (FileNotFoundError, NotADirectoryError):
         raise PatcherError(
-            "no-folder", f"There is no folder {file.parent}.", "Make it, or name another file."
+            "no-folder", f"There is no folder {file.parent}.", "Create it, or name another file."
         ) from None
 
 

@@ -11,8 +11,11 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple, TextIO
 
 from patcher.errors import one_line
+from patcher.model import State
 
 COLORS = {"red": 31, "green": 32, "yellow": 33, "blue": 34, "bold": 1, "dim": 2}
+STATE_COLORS = {State.PATCHED: "green", State.MODIFIED: "red", State.ABSENT: "dim"}
+"""Others are yellow."""
 WIDEST = 110
 """Longer lines are hard to read, however wide the terminal is."""
 NARROWEST_COLUMN = 30

@@ -109,8 +109,8 @@ def roll_back(plan: Plan, error: BaseException, copies: Collection[Path]) -> Non
     except PatcherError as second:
         code = error.code if isinstance(error, PatcherError) else "put-back-failed"
         cause = "Interrupted." if isinstance(error, KeyboardInterrupt) else error
-        message = f"{cause} Putting everything back failed too: {second.message}"
-        raise PatcherError(code, message, "Remove the cause, then run apply or revert: both repair this.") from error
+        message = f"{cause} Undoing the changes failed too: {second.message}"
+        raise PatcherError(code, message, "Fix the cause, then run apply or revert: either repairs this.") from error
 
 
 def _write(plan: Plan) -> None:
@@ -272,5 +272,7 @@ def _status_of(snapshot: Snapshot, path: PurePosixPath) -> FileStatus:
 
 def _unproven(path: Path) -> PatcherError:
     return PatcherError(
-        "not-proven", f"Read again, {path} is not as we wrote it.", "See what else writes there, then run it again."
+        "not-proven",
+        f"{path} is not what was written to it.",
+        "Find out what else writes there, then run the command again.",
     )

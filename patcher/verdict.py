@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
 from patcher.catalogue import is_known_to_lack, load_catalogue
+from patcher.messages import EDITED, is_restartable
 from patcher.model import Effect, FunctionPatch, Impact, NotFound, Patch, Result, State, Target
 
 
@@ -22,6 +23,8 @@ class Need(StrEnum):
     """An earlier apply or revert was interrupted."""
     UPDATE = "update"
     """It was patched by another version of this tool."""
+    EDITED = "edited"
+    """It was edited since it was patched: apply refuses, and --force starts from the originals again."""
     LOOK = "look"
     """The defect has, or may have, an effect, and apply would refuse."""
     NONE = "none"
@@ -48,7 +51,7 @@ def judge(results: Sequence[Result]) -> Verdict | None:
         return Verdict(need=Need.REPAIR, sentence="an earlier apply or revert was interrupted here; run either again")
     affected = [result for result in known if is_affected(result)]
     if affected:
-        return _judge_affected(affected, {str(result.patch) for result in known if not _is_appliable(result)})
+        return _judge_affected(affected, [result for result in known if not _is_appliable(result)])
     if any(result.state is State.OUTDATED for result in known):
         return Verdict(need=Need.UPDATE, sentence="patched by another version of mps-patcher", is_patched=True)
     if any(result.state is State.PATCHED for result in known):
@@ -58,9 +61,10 @@ def judge(results: Sequence[Result]) -> Verdict | None:
 
 
 def is_affected(result: Result) -> bool:
-    """Whether the defect of a patch has, or may have, an effect, since the patch is not there."""
+    """Whether the defect of a patch has, or may have, an effect, since the patch is not there, or was edited."""
     matters = result.impact is not None and result.impact.effect is not Effect.NONE
-    return matters and result.state in (State.UNPATCHED, State.ABSENT, State.MODIFIED)
+    is_edited = EDITED in (result.note or "")
+    return (matters or is_edited) and result.state in (State.UNPATCHED, State.ABSENT, State.MODIFIED)
 
 
 def _is_appliable(result: Result) -> bool:
@@ -75,8 +79,10 @@ def _patch_of(result: Result) -> Patch:
     return next(patch for patch in load_catalogue() if patch.name == result.patch)
 
 
-def _judge_affected(affected: Sequence[Result], refused: Set[str]) -> Verdict:
+def _judge_affected(affected: Sequence[Result], blocking: Sequence[Result]) -> Verdict:
     """Failures before edge cases, and known defects before what cannot be told."""
+    refused = {result.patch for result in blocking}
+    blocked = Need.EDITED if all(map(is_restartable, blocking)) else Need.LOOK
 
     def severity(result: Result) -> tuple[bool, bool]:
         return result.impact is not None and result.impact.effect is not Effect.FAILS, result.patch in refused
@@ -85,10 +91,10 @@ def _judge_affected(affected: Sequence[Result], refused: Set[str]) -> Verdict:
     impact = worst.impact or Impact(effect=Effect.NONE)
     if worst.patch in refused:
         sentence = f"cannot tell whether generate() works on Apple GPUs here: {worst.patch} is {worst.state}"
-        return Verdict(need=Need.LOOK, sentence=sentence)
+        return Verdict(need=blocked, sentence=sentence)
     need = Need.PATCH if impact.effect is Effect.FAILS else Need.EDGE_CASES
     if refused & {*_patch_of(worst).requires}:
-        need = Need.LOOK
+        need = blocked
     others = [result.impact for result in affected if result.impact and result.impact.effect is impact.effect]
     cures = tuple(cure for cure in impact.cures if all(cure in other.cures for other in others))
     return Verdict(need=need, sentence=_effect(impact), assumption=_assumption(impact), cures=cures)

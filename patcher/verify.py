@@ -10,6 +10,7 @@ from patcher import operations
 from patcher.catalogue import impact, is_known_to_lack, load_catalogue
 from patcher.errors import PatcherError
 from patcher.evidence import Evidence, VerifyOptions, gather_evidence
+from patcher.messages import is_restartable
 from patcher.model import ChangedFile, Check, Effect, FunctionPatch, NotFound, Patch, Result, State, Target
 from patcher.owner import as_owner_of
 from patcher.storage.files import digest, read_image
@@ -38,7 +39,7 @@ def verify_targets(
     After each check `show` gets the results so far; those of the last target have only the checks that have ended.
     """
     asked = {patch.name for patch in patches}
-    found = operations.status(targets, _with_required(asked), lock=lock, macos=options.macos)
+    found = operations.status(targets, _with_required(asked), lock=lock)
     found = tuple(_judged_by_rules(result, options) for result in found)
     results: list[Result] = []
     for target, group in groupby(found, key=lambda one: one.target):
@@ -55,11 +56,12 @@ def verify_targets(
 
 
 def _judged_by_rules(result: Result, options: VerifyOptions) -> Result:
-    """The result, with the effect of the defect under the rules of the torch that was asked for."""
-    if options.torch is None or not isinstance(result.target, Target) or not result.files:
+    """The result, with the effect of the defect under the rules of the torch and macOS that were asked for."""
+    if (options.torch or options.macos) is None or not isinstance(result.target, Target) or not result.files:
         return result
     (patch,) = (patch for patch in load_catalogue() if patch.name == result.patch)
-    judged = impact(patch, result.target._replace(torch=options.torch), macos=options.macos)
+    target = result.target._replace(torch=options.torch or result.target.torch)
+    judged = impact(patch, target, macos=options.macos)
     return result._replace(impact=judged)
 
 
@@ -97,7 +99,7 @@ def _untested(result: Result, *, named: bool) -> Result:
     if result.state is None:
         return result
     if result.state is State.ABSENT and named:
-        hint = "`mps-patcher status` says what this release needs."
+        hint = "Run `mps-patcher status` to see what this release needs."
         return result._replace(error=PatcherError("function-absent", f"{result.patch} is absent: {result.note}.", hint))
     return result._replace(note="nothing to verify")
 
@@ -109,17 +111,19 @@ def _concluded(result: Result, evidence: Evidence) -> Result:
     failed = [check.name for check in failures]
     # Of a device that is not here nothing can be told, whatever the file says; without torch the file still tells
     if failed and (error is None or error.code not in ("no-device", "target-changed")):
-        cause = f"{len(failed)} of {len(checks)} checks failed: {', '.join(failed)}."
+        cause = f"{len(failed)} check{'' if len(failed) == 1 else 's'} failed: {', '.join(failed)}."
         error = PatcherError("verification-failed", cause, _hint(result, failures))
     return result._replace(checks=checks, device=evidence.device, error=error)
 
 
 def _hint(result: Result, failures: Sequence[Check]) -> str:
     if any("cannot be imported: " in check.detail for check in failures):
-        return "Make transformers importable first: the checks above say what it lacks or what is broken in it."
+        return "Make transformers importable first: the checks above show what is missing or broken."
     if result.state in _REPAIRED and not _is_unknown_release(result):
         return f"Run `mps-patcher apply{'' if _is_affected(result) else f' {result.patch}'}`, then verify again."
-    return "The checks above say what was seen. `mps-patcher status` says what the files hold."
+    if is_restartable(result):
+        return "Run `mps-patcher apply --force`, which keeps a copy of the edited file, then verify again."
+    return "`mps-patcher verify` shows what was found, and `mps-patcher status` the state of the files."
 
 
 def _is_unknown_release(result: Result) -> bool:
@@ -133,6 +137,8 @@ def _source_check(result: Result) -> Check:
     """The files hold what the patch makes of the originals, and nothing else in them changed since."""
     passed = result.state is State.PATCHED
     detail = result.note or f"{result.patch} is {result.state}"
+    if result.state is State.UNPATCHED:
+        detail = f"not patched: still {detail}"
     if passed:
         names = [file.path.name for file in result.files]
         subject = f"{names[0]} is" if len(names) == 1 else f"{len(names)} files are"
@@ -152,7 +158,7 @@ def _gather(target: Target, tested: Sequence[Result], options: VerifyOptions, sh
         return Evidence(checks=(), error=error)
     if changed is None:
         return evidence
-    cause = f"{changed} changed while it was verified."
+    cause = f"{changed} changed during verification."
     return Evidence(checks=(), error=PatcherError("target-changed", cause, "Run the command again."))
 
 

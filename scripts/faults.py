@@ -46,7 +46,7 @@ def kill_and_fail(every: int) -> list[str]:
 
 def lose_power() -> list[str]:
     """All commands; returns the table."""
-    rows = ["| command | prefixes | states that a disk may be left in |", "|---|---|---|"]
+    rows = ["| command | prefixes | possible states of the disk |", "|---|---|---|"]
     with worker_processes() as pool:
         commands = [(patch, verb) for patch in RELEASES for verb in VERBS]
         for (patch, verb), done in zip(commands, pool.map(lose_power_in, *zip(*commands, strict=True)), strict=True):

@@ -34,7 +34,7 @@ SEVERITY = (1, 3, 4, 0)
 @macos_option
 @target_options
 def status_command(request: Request, check: bool, macos: str | None) -> None:
-    """Say what state each patch is in, and what its defect does here."""
+    """Show what is wrong and what helps."""
     from patcher import operations  # `run` does without
 
     results = operations.status(request.targets(), request.patches, lock=lock_timeout(request), macos=macos)
@@ -47,7 +47,7 @@ def status_command(request: Request, check: bool, macos: str | None) -> None:
 @macos_option
 @target_options
 def apply_command(request: Request, **settings: Any) -> None:
-    """Apply the patches whose defect has an effect on the target."""
+    """Patch transformers."""
     from patcher import operations
 
     settings |= {"named": request.named, "lock": lock_timeout(request)}
@@ -63,9 +63,9 @@ def apply_command(request: Request, **settings: Any) -> None:
 def verify_command(
     request: Request, static: bool, device: str | None, torch: str | None, macos: str | None, timeout: int
 ) -> None:
-    """Prove the patch by running it, on MPS or an emulated MPS device.
+    """Check the patch by running it, on MPS or an emulated MPS device.
 
-    It runs in the target's own interpreter: first the function alone, then generate() of small models made in memory.
+    The checks run in the target's own interpreter: the function alone, then generate() of small random models.
     """
     check_verify_options(static=static, device=device, torch=torch, macos=macos)
     from patcher.verify import VerifyOptions, verify_targets  # only this command needs it
@@ -82,7 +82,7 @@ def verify_command(
 @write_options
 @target_options
 def revert_command(request: Request, **settings: Any) -> None:
-    """Put back the original bytes; do nothing where none are due."""
+    """Restore the original files."""
     from patcher import operations
 
     results = operations.revert(request.targets(), request.patches, lock=lock_timeout(request), **settings)

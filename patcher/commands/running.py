@@ -30,8 +30,8 @@ from patcher.template import KINDS, render, write_new
 def run_command(request: Request, emulate: bool, torch: str | None, macos: str | None, unpatched: bool) -> NoReturn:
     """Run a program with the patches in memory.
 
-    It runs in the target's interpreter. Not one byte of the installation changes. Instead of `-- SCRIPT` it may be
-    -m MODULE or -c CODE, as with Python.
+    It runs in the target's interpreter, and no file of the installation changes. -m MODULE and -c CODE work as in
+    Python.
     """
     from patcher.run import Emulation, emulation_notice, prepare  # only this command needs it
 
@@ -62,15 +62,15 @@ def replace_process(command: list[str], environ: dict[str, str]) -> NoReturn:
 
 @click.command("template", cls=HelpfulCommand)
 @click.argument("kind", type=click.Choice(KINDS), default=KINDS[0], required=False)
-@click.option("--output", type=NonEmptyPath(path_type=Path), metavar="FILE", help="Write this new file, instead.")
+@click.option("--output", type=NonEmptyPath(path_type=Path), metavar="FILE", help="Write to this new file instead.")
 @common_options
 @click.pass_obj
 def template_command(output_options: OutputOptions, kind: str, output: Path | None) -> None:
     """Print a script to start from.
 
-    It depends on nothing of mps-patcher, and runs on Apple GPUs, on CUDA and on the CPU.
+    The script does not need mps-patcher. It runs on Apple GPUs, on CUDA and on the CPU.
 
-    `script` loads a model and generates. `runtime` is for scripts that exist: mps_runtime_patch.py, which they import.
+    `script` loads a model and generates. `runtime` is a module for existing scripts to import.
     """
     text = render(kind, load_catalogue())
     if output is not None:
@@ -87,7 +87,7 @@ def evaluate_command(
 ) -> None:
     """Compare the answers and the speed of a model on the CPU and on GPUs.
 
-    It runs in the target's own interpreter, patched in memory if the installation is not.
+    The model runs in the target's own interpreter. If the installation is not patched, it is patched in memory.
     """
     from patcher.evaluation.patched import prepare_interpreter  # only this command needs it
     from patcher.evaluation.progress import choose_progress
@@ -104,4 +104,7 @@ def evaluate_command(
     if not output.quiet:
         echo(as_table(report, evaluation.output), output)
         if not (evaluation.output / PAGE).exists():
-            notify(f"{PAGE} needs matplotlib: install mps-patcher[evaluate], and say --resume to have it.", output)
+            notify(
+                f"{PAGE} needs matplotlib: install mps-patcher[evaluate], then repeat the command with --resume.",
+                output,
+            )

@@ -22,18 +22,18 @@ from patcher.terminal import stream_width
 
 
 @click.command("setup", cls=HelpfulCommand)
-@click.option("--check", is_flag=True, help="Change nothing; exit 1 if a target is not set up.")
+@click.option("--check", is_flag=True, help="Exit 1 if a target is not set up; change nothing.")
 @click.option("--remove", is_flag=True, help="Remove the hook; the patches stay.")
 @place_options
 def setup_command(request: Request, check: bool, remove: bool) -> NoReturn:
-    """Have the patches applied again after each reinstall.
+    """Apply the patches again after each reinstall.
 
-    It installs a hook into the target: as Python starts, it compares the installed transformers with the one it saw
-    last, and runs `mps-patcher apply` if that was replaced. MPS_PATCHER_HOOK=off turns it off, MPS_PATCHER_HOOK=verbose
-    makes it say what it does.
+    This installs a hook into the target. Each time Python starts, the hook checks whether transformers was replaced,
+    and if so runs `mps-patcher apply`. MPS_PATCHER_HOOK=off turns it off; MPS_PATCHER_HOOK=verbose makes it report what
+    it does.
     """
     if check and remove:
-        raise Usage("usage", "--check and --remove exclude each other.", "Choose one of them.")
+        raise Usage("usage", "--check and --remove cannot be combined.", "Choose one.")
     work = _check if check else _remove if remove else _lay
     results = [
         completed(_on(target, request, work, exclusive=not check), invocation_of(request))
@@ -76,7 +76,7 @@ def _lay(target: Target) -> tuple[bool, str]:
     from patcher.hooks import lay_hook
 
     if not lay_hook(target):
-        return False, "The hook was set up before."
+        return False, "The hook is already set up."
     return True, "The hook is set up. It applies the patches at the next start of Python, and after each reinstall."
 
 

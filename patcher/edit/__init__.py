@@ -18,6 +18,10 @@ from patcher.model import CallsPatch, FunctionPatch, Patch, State
 __all__ = ["Finding", "edit_source", "identify", "mentioned_name", "whole_word"]
 
 
+_REMEMBERED = 256
+"""Files: those of a dozen releases of which each has some 20."""
+
+
 def mentioned_name(patch: Patch) -> str:
     """The name that stands, as a word of its own, in every file that the patch may be about."""
     return patch.callee.rpartition(".")[2] if isinstance(patch, CallsPatch) else patch.function
@@ -28,7 +32,7 @@ def whole_word(name: str) -> bytes:
     return rf"{name}\b(?<=\b{name})".encode()  # with the name first it is found ten times as fast
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=_REMEMBERED)
 def identify(source: bytes, path: PurePosixPath, patch: Patch) -> Finding:
     """What `source`, the file `path`, says of the patch; never an error, but MODIFIED where it cannot be read."""
     try:
@@ -42,7 +46,7 @@ def identify(source: bytes, path: PurePosixPath, patch: Patch) -> Finding:
     return Finding(state=State.ABSENT, detail=f"{path} is not what {patch.name} is about")
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=_REMEMBERED)
 def edit_source(source: bytes, path: PurePosixPath, patch: Patch, *, force: bool = False) -> bytes:
     """The file as the patch makes it, the same bytes where there is nothing to do; `force` passes over what is unknown.
 

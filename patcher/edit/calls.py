@@ -78,7 +78,7 @@ def redirect_calls(source: bytes, path: PurePosixPath, patch: CallsPatch, *, for
     """
     found = find_calls(source, path, patch)
     if found.others and not force:
-        hint = "Look at that line; `mps-patcher apply --force` leaves it as it is and redirects the other calls."
+        hint = "Look at that line; `mps-patcher apply --force` leaves it alone and redirects the other calls."
         raise PatcherError("unknown-call", f"{path}, {found.others[0]}.", hint)
     if not found.anchor or not (found.calls or found.branches):
         return source
@@ -91,7 +91,7 @@ def redirect_calls(source: bytes, path: PurePosixPath, patch: CallsPatch, *, for
     except PatcherError as error:
         raise unsafe_rewrite(path, error.message) from error
     if not is_right:
-        raise unsafe_rewrite(path, "Python would not read the result as it should")
+        raise unsafe_rewrite(path, "the result would not be valid")
     return result
 
 
@@ -192,9 +192,9 @@ class _Module:
         operands = [*_OPERANDS[: len(call.args)], *(str(one.arg) for one in call.keywords)]
         is_starred = any(isinstance(one, ast.Starred) for one in call.args)
         if is_starred or len(call.args) > len(_OPERANDS) or sorted(operands) != sorted(_OPERANDS):
-            return f"calls {callee} otherwise than with two operands"
+            return f"calls {callee} with other than two operands"
         if self.lines[node.lineno - 1][node.col_offset : node.end_col_offset] != callee.encode():
-            return f"does not write {callee} in one word"
+            return f"does not write {callee} as one expression"
         if any(node in walk(one) for one in self.all(ast.JoinedStr)):
             return f"calls {callee} in an f-string"
         scripts = (one for one in self.all(ast.FunctionDef) if any(map(_is_jit, one.decorator_list)))

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import libcst
 
 _BANNER_LINE = re.compile(rf"{BANNER}(?:\d\S* |undoes it with: )".encode())
-_REPORT = "If transformers was released like this, please report it to the mps-patcher project."
+_REPORT = "If this is an unmodified release, please report it to the mps-patcher project."
 _DEEPEST = 1000
 """Levels of nesting, operands of one `and` included: libcst's parser dies of several thousand, and takes the process
 with it."""
@@ -52,7 +52,9 @@ def identify_function(source: bytes, patch: FunctionPatch) -> Finding:
     try:
         digest = code_digest(function)
     except (RecursionError, ValueError):
-        return _modified(f"{patch.function} in {patch.file} is too deep, or holds a number too long, to be compared")
+        return _modified(
+            f"{patch.function} in {patch.file} is nested too deeply, or has a number too long, to be compared"
+        )
     for state, bodies in ((State.OUTDATED, patch.previous_bodies), (State.UNPATCHED, patch.known_bodies)):
         if name := next((known.name for known in bodies if known.digest == digest), None):
             return Finding(state=state, body=name, detail=f"{patch.function} in {patch.file} is {name}")
@@ -78,7 +80,7 @@ def replace_body(source: bytes, patch: FunctionPatch, *, force: bool) -> bytes:
     tree = parse_module(source, patch.file)
     function = _replaceable(tree, patch)
     if not isinstance(function, ast.FunctionDef):
-        raise _unknown_body(finding, "Not even --force can replace it.")
+        raise _unknown_body(finding, "--force cannot replace it either.")
     if finding.state is State.MODIFIED and not force:
         look = "Look at it with `mps-patcher apply --force --dry-run --diff`"
         raise _unknown_body(finding, f"{look}; `mps-patcher apply --force` replaces it.")
@@ -100,7 +102,7 @@ def append_function(source: bytes, patch: FunctionPatch) -> bytes:
     """
     finding = identify_function(source, patch)
     if finding.state is not State.ABSENT:
-        raise _unknown_body(finding, "Not even --force can replace it.")
+        raise _unknown_body(finding, "--force cannot replace it either.")
     tree = parse_module(source, patch.file)
     if obstacle := _obstacle(tree, patch):
         raise PatcherError("function-absent", f"{finding.detail}, and it cannot be added: {obstacle}.", _REPORT)
@@ -124,7 +126,7 @@ def _replaceable(tree: ast.Module, patch: FunctionPatch) -> ast.FunctionDef | st
     if any(one.lineno > function.lineno for one in walk(tree) if isinstance(one, ast.alias) and one.name == "*"):
         return f"{patch.file} imports * after {patch.function}, which may replace it"
     if not _has_parameters(function, _replacement(patch)):
-        return f"{patch.function} in {patch.file} takes other parameters than in any known release"
+        return f"{patch.function} in {patch.file} has other parameters than in any known release"
     return function
 
 
@@ -212,7 +214,7 @@ def _new_function(text: str, patch: FunctionPatch, end: str) -> str:
     except libcst.ParserSyntaxError as error:
         raise ValueError(f"libcst cannot parse it ({error.message})") from error
     if module.code != text or len(module.body) != 1 or not isinstance(old := module.body[0], libcst.FunctionDef):
-        raise ValueError("libcst does not give the function back as it is")
+        raise ValueError("libcst does not reproduce the function")
     end = module.default_newline if "\n" in text else end
     body = _new_body(patch, end)
     if isinstance(old.body, libcst.IndentedBlock):
@@ -245,7 +247,7 @@ def _proven(result: bytes, before: ast.Module, patch: FunctionPatch) -> bytes:
     if finding.state is not State.PATCHED:
         raise unsafe_rewrite(patch.file, finding.detail)
     if not is_whole:
-        raise unsafe_rewrite(patch.file, "the rest of the file would not be read as it was")
+        raise unsafe_rewrite(patch.file, "the rest of the file would change its meaning")
     return result
 
 

@@ -59,7 +59,7 @@ def parse_module(source: bytes, path: PurePosixPath) -> ast.Module:
             return ast.parse(source, filename=path.name)
     except (SyntaxError, ValueError, RecursionError, MemoryError, SystemError) as error:
         cause = f"{path} cannot be parsed as Python: {str(error) or type(error).__name__}."
-        hint = f"Run mps-patcher with the Python version that the file is written for. {REINSTALL}"
+        hint = f"Run mps-patcher with the Python version that the file needs. {REINSTALL}"
         raise PatcherError("unparsable-source", cause, hint) from error
 
 
@@ -73,7 +73,7 @@ def _require_utf8(source: bytes, path: PurePosixPath) -> None:
         source.decode("utf-8")
     except (SyntaxError, ValueError) as error:
         cause = f"{path} is not UTF-8 with line ends of LF or CRLF: {error}."
-        hint = f"No release of transformers is written so. {REINSTALL}"
+        hint = f"No release of transformers has such a file. {REINSTALL}"
         raise PatcherError("unsupported-encoding", cause, hint) from error
 
 
@@ -84,7 +84,7 @@ def source_lines(source: bytes) -> list[bytes]:
 
 def unsafe_rewrite(path: PurePosixPath, cause: str) -> PatcherError:
     """The refusal of an edit that was made, and is not what it should be."""
-    hint = "Nothing was written. Please report it to the mps-patcher project, with the file."
+    hint = "Nothing was written. Please report this to the mps-patcher project, with the file."
     return PatcherError("unsafe-rewrite", f"{path} cannot be edited safely: {cause.rstrip('.')}.", hint)
 
 

@@ -99,7 +99,7 @@ def _latency_chart(percentiles: dict[str, tuple[float, ...]], colors: dict[str, 
         axes.figure.legend(loc="outside upper left", ncols=3)
 
     told = [f"{name} {found[10]:.3g}, {found[50]:.3g}, {found[90]:.3g} s" for name, found in percentiles.items()]
-    text = f"How many scenarios were done within how long. 10th, 50th and 90th percentile: {'; '.join(told)}."
+    text = f"How many scenarios finished within a time. 10th, 50th and 90th percentile: {'; '.join(told)}."
     return Chart("latency", "Latency", text, _svg("latency", 3.0, draw))
 
 

@@ -35,7 +35,7 @@ def _lines(report: Document, details: Details) -> Iterator[str]:
 def _differences(report: Document, details: Details) -> Iterator[str]:
     yield from (words.differences_told(report, details.differences, len(details.differing)), "")
     if details.differing:
-        yield from ("The first differing token stands between ⟦ and ⟧.", "")
+        yield from ("The first differing token is between ⟦ and ⟧.", "")
     for differing in details.differing:
         yield from _differing(differing)
 
@@ -48,7 +48,7 @@ def _differing(differing: Differing) -> Iterator[str]:
     for side in differing.sides:
         text = f"{words.visible(side.before)}⟦{side.marked()}⟧{words.visible(side.after)}"
         yield from (f"{side.device}:", "", *fence(text), "")
-    yield from (f"Token {differing.position + 1:,} is the first that differs.", "")
+    yield from (f"Token {differing.position + 1:,} is the first to differ.", "")
     (corner, *tokens, distance), *rows = differing.table()
     yield from (*_table([(corner, *map(escape, tokens), distance), *rows]), "")
 

@@ -21,7 +21,7 @@ class EvaluateOptions(NamedTuple):
     warmup: int = 1
     """Scenarios that each device runs first, uncounted."""
     repeat: int = 1
-    """How often each batch is timed."""
+    """Times each batch is run and timed."""
     seed: int | None = None
     """Of sampling; None: greedy search."""
     resume: bool = False

@@ -75,7 +75,7 @@ def _differing(differing: Differing) -> Iterator[str]:
     yield '<div class="sides">'
     for side in differing.sides:
         yield from _block(side.device, _marked(side))
-    yield from ("</div>", f"<p>Token {differing.position + 1:,} is the first that differs.</p>")
+    yield from ("</div>", f"<p>Token {differing.position + 1:,} is the first to differ.</p>")
     yield from (*_table(differing.table(), "Scores"), "</article>")
 
 

@@ -39,8 +39,8 @@ def open_results(folder: Path, *, resume: bool, timeout: LockTimeout) -> Iterato
     try:
         wait_for_lock(descriptor, folder, fcntl.LOCK_EX, timeout)
         if os.fstat(descriptor).st_size and not resume:
-            hint = "Go on with it with --resume, or name another folder with --output."
-            raise PatcherError("results-exist", f"{folder} holds the results of an evaluation.", hint)
+            hint = "Continue it with --resume, or name another folder with --output."
+            raise PatcherError("results-exist", f"{folder} already has the results of an evaluation.", hint)
         yield descriptor
     finally:
         os.close(descriptor)
@@ -56,8 +56,8 @@ def start_or_resume(folder: Path, descriptor: int, options: Document) -> int:
         return 0
     if different := _differences(read_options(folder), options):
         key, was, is_now = different[0]
-        cause = f"{folder} holds the results of another evaluation: {key} was {was}, and is now {is_now}."
-        raise PatcherError("other-evaluation", cause, "Name another folder with --output, or ask for the same again.")
+        cause = f"{folder} has the results of another evaluation: {key} was {was}, and is now {is_now}."
+        raise PatcherError("other-evaluation", cause, "Name another folder with --output, or use the same options.")
     done, size = _whole(folder, options["batch_size"], options["scenarios"]["rows"])
     os.ftruncate(descriptor, size)
     return done
@@ -68,8 +68,8 @@ def read_options(folder: Path) -> Document:
     try:
         options: Document = json.loads((folder / OPTIONS).read_bytes())
     except (OSError, ValueError) as error:
-        cause = f"{folder} holds results, but no {OPTIONS} that says of what."
-        raise PatcherError("results-damaged", cause, "Begin again in another folder.") from error
+        cause = f"{folder} has results, but no {OPTIONS} for them."
+        raise PatcherError("results-damaged", cause, "Start again in another folder.") from error
     return options
 
 

@@ -45,10 +45,10 @@ def check_scenarios(path: Path) -> ScenarioFile:
             if (scenario := line.removeprefix(BOM) if number == 1 else line).strip():
                 _check_id(_check_line(scenario), number, seen)
         except _Wrong as wrong:
-            hint = f"A line is a JSON object such as {_EXAMPLE}; docs/evaluation.md has all of it."
+            hint = f"Each line is a JSON object such as {_EXAMPLE}; see docs/evaluation.md."
             raise PatcherError("bad-scenario", f"{path}, line {number}: {wrong}.", hint) from None
     if not seen:
-        raise _no_scenarios(f"{path} holds no scenario.")
+        raise _no_scenarios(f"{path} has no scenarios.")
     return ScenarioFile(path.absolute(), digest.hexdigest(), len(seen))
 
 
@@ -61,16 +61,16 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def _no_scenarios(cause: str) -> PatcherError:
-    return PatcherError("no-scenarios", cause, "Name a file of scenarios, one JSON object a line, with --scenarios.")
+    return PatcherError("no-scenarios", cause, "Name a file with one JSON object per line with --scenarios.")
 
 
 def _check_line(line: bytes) -> dict[str, Any]:
     try:
         scenario = json.loads(line.decode("utf-8").rstrip("\r\n"))
     except UnicodeDecodeError as error:
-        raise _Wrong(f"byte {error.start + 1} is not UTF-8, as JSON is") from None
+        raise _Wrong(f"byte {error.start + 1} is not UTF-8") from None
     except json.JSONDecodeError as error:
-        raise _Wrong(f"this is no JSON: {error.msg} at column {error.colno}") from None
+        raise _Wrong(f"this is not JSON: {error.msg} at column {error.colno}") from None
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, a nesting of thousands of lists
         raise _Wrong(f"this JSON cannot be read: {error}") from None
     if not isinstance(scenario, dict):
@@ -84,33 +84,33 @@ def _check_line(line: bytes) -> dict[str, Any]:
 
 def _check_id(scenario: dict[str, Any], number: int, seen: dict[str, int]) -> None:
     if "id" not in scenario:
-        raise _Wrong("there is no id; every scenario needs one of its own")
+        raise _Wrong("there is no id; every scenario needs a unique one")
     name = scenario["id"]
     if isinstance(name, bool) or not isinstance(name, (str, int)):
-        raise _Wrong(f"expected a text or an integer as id, not {_kind(name)}")
+        raise _Wrong(f"id must be a string or an integer, not {_kind(name)}")
     _check_text(str(name), "id", empty=False)
     if str(name) in seen:
-        raise _Wrong(f"the id {str(name)!r} is that of line {seen[str(name)]} too; each may occur once")
+        raise _Wrong(f"the id {str(name)!r} is also on line {seen[str(name)]}; ids must be unique")
     seen[str(name)] = number
 
 
 def _check_question(scenario: dict[str, Any]) -> None:
     given = [key for key in ("prompt", "messages") if scenario.get(key) is not None]
     if len(given) != 1:
-        raise _Wrong(f"expected either prompt or messages, and there {'are both' if given else 'is neither'}")
+        raise _Wrong(f"expected either prompt or messages, but there {'are both' if given else 'is neither'}")
     if given == ["prompt"]:
         _check_text(scenario["prompt"], "prompt", empty=False)
         return
     messages = scenario["messages"]
     if not isinstance(messages, list) or not messages:
-        raise _Wrong(f"expected a list with at least one message as messages, not {_kind(messages)}")
+        raise _Wrong(f"messages must be a list of at least one message, not {_kind(messages)}")
     for place, message in enumerate(messages, 1):
         _check_message(message, f"message {place}")
 
 
 def _check_message(message: object, what: str) -> None:
     if not isinstance(message, dict):
-        raise _Wrong(f"expected an object as {what}, not {_kind(message)}")
+        raise _Wrong(f"{what} must be an object, not {_kind(message)}")
     _check_keys(message, MESSAGE_KEYS, what)
     for key in MESSAGE_KEYS:
         if key not in message:
@@ -125,17 +125,17 @@ def _check_keys(found: dict[str, Any], known: tuple[str, ...], what: str) -> Non
 
 def _check_text(value: object, what: str, *, empty: bool = True) -> None:
     if not isinstance(value, str):
-        raise _Wrong(f"expected a text as {what}, not {_kind(value)}")
+        raise _Wrong(f"{what} must be a string, not {_kind(value)}")
     if not (empty or value.strip()):
         raise _Wrong(f"{what} is empty")
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:
-        raise _Wrong(f"{what} holds half of a surrogate pair, which is no character") from None
+        raise _Wrong(f"{what} contains half of a surrogate pair, which is not a character") from None
 
 
 def _kind(value: object) -> str:
-    names = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
+    names = {dict: "an object", list: "a list", str: "a string", bool: "true or false", type(None): "null"}
     if value == []:
         return "an empty list"
     return names.get(type(value), "a number")

@@ -27,18 +27,18 @@ EVALUATOR = Path(__file__).parent.parent / "evaluator" / "__main__.py"
 Document = dict[str, Any]
 
 HINTS = {
-    "no-device": "Name only devices that are here with --devices, or leave it out.",
-    "no-torch": "Install torch beside transformers.",
+    "no-device": "Name only devices of this machine with --devices, or leave it out.",
+    "no-torch": "Install torch in that environment.",
     "model-not-loaded": "Name a folder that save_pretrained() wrote, or a model of the hub, with --model; "
     "{log} has all that was said.",
-    "no-tokenizer": "Save the tokenizer into the model's folder too, with tokenizer.save_pretrained().",
-    "no-chat-template": "Write the scenarios with prompt instead of messages, or evaluate a model made for chats.",
-    "chat-template-failed": "Correct the messages, or write the scenario with prompt; {log} has all that was said.",
-    "no-tokens": "Give the scenario another prompt, or leave it out.",
-    "prompt-too-long": "Shorten the prompt, or ask for fewer --max-new-tokens.",
-    "out-of-memory": "Begin again, in another folder, with a smaller --batch-size or --max-new-tokens, or with "
+    "no-tokenizer": "Save the tokenizer to the model's folder too, with tokenizer.save_pretrained().",
+    "no-chat-template": "Write the scenarios with prompt instead of messages, or evaluate a chat model.",
+    "chat-template-failed": "Correct the messages, or write the scenario with prompt; see {log}.",
+    "no-tokens": "Change or remove the prompt of the scenario.",
+    "prompt-too-long": "Shorten the prompt, or use a smaller --max-new-tokens.",
+    "out-of-memory": "Start again, in another folder, with a smaller --batch-size or --max-new-tokens, or with "
     "--dtype bfloat16.",
-    "generation-failed": "{log} has all that was said; what is done is kept, and --resume goes on behind it.",
+    "generation-failed": "See {log}. Finished scenarios are kept; continue with --resume.",
 }
 """What to do about each failure that the evaluator tells of."""
 UNAVAILABLE = ("no-device", "no-torch")
@@ -66,8 +66,8 @@ def evaluate(
         with open_results(options.output, resume=options.resume, timeout=lock) as results:
             return _evaluate(target, options, patched, scenarios, results, progress)
     except KeyboardInterrupt:
-        cause = f"Interrupted; the results and reports of what is done are in {options.output}."
-        raise Stopped("interrupted", cause, "The same command with --resume goes on.") from None
+        cause = f"Interrupted. Results and reports so far are in {options.output}."
+        raise Stopped("interrupted", cause, "Run the same command with --resume to continue.") from None
     finally:
         progress.stop()
 
@@ -79,8 +79,8 @@ def find_model(name: str) -> str:
         return str(path.absolute())
     if not path.exists() and not name.startswith((".", "/", "~")) and name.count("/") <= 1:
         return name
-    what = "holds no config.json" if path.is_dir() else "is no folder"
-    hint = "Name a folder that save_pretrained() wrote, or a model of the hub, such as org/name, with --model."
+    what = "has no config.json" if path.is_dir() else "is not a folder"
+    hint = "Name a folder that save_pretrained() wrote, or a model on the Hub, such as org/name, with --model."
     raise PatcherError("model-not-loaded", f"{name} {what}.", hint)
 
 
@@ -173,10 +173,12 @@ class _Evaluator:
     def _died(self) -> PatcherError:
         status = self._process.wait()
         last = _last_line(self._log)
-        why = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended: {last or 'it said nothing'}"
-        hint = f"{self._log} has all that was said."
+        why = (
+            f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended: {last or 'it printed nothing'}"
+        )
+        hint = f"See {self._log}."
         if status == -signal.SIGKILL:
-            hint = "Mostly that is for lack of memory; what is done is kept, and --resume goes on behind it."
+            hint = "This is usually a lack of memory. Finished scenarios are kept; continue with --resume."
         return PatcherError("evaluator-died", f"The interpreter that ran the model {why}.", hint)
 
     def end(self) -> None:

@@ -12,7 +12,7 @@ Document = dict[str, Any]
 NONE, END = "-", "(end)"
 HEAD = ("scenarios/s (p10 - p90)", "tokens/s (p10 - p90)", "latency p50, p90", "peak memory", "exact match")
 """What `device_cells` are."""
-EMULATED = "The MPS device was emulated, with the CPU's kernels: how fast MPS is cannot be told here."
+EMULATED = "The MPS device was emulated on the CPU, which says nothing about the speed of MPS."
 
 
 def is_emulated(device: Document) -> bool:
@@ -66,7 +66,7 @@ def subject(report: Document) -> str:
 def headline(report: Document) -> str:
     """The answer in a sentence, without a full stop: whether the devices give the same, and which is how fast."""
     if not report["scenarios_done"]:
-        return "No scenario is done"
+        return "No scenario is finished"
     first, *others = report["devices"]
     answers = [_answer(report, device, first) for device in others] or [_alone(report, first)]
     text = "; ".join(answers)
@@ -85,10 +85,10 @@ def _answer(report: Document, device: Document, first: Document) -> str:
     told = (
         _agreed(agreement, name, first["name"])
         if agreement
-        else f"{name} is not compared with {first['name']}, since both sampled"
+        else f"{name} is not compared with {first['name']}, because both sampled"
     )
     if is_emulated(device):
-        return f"{told}, on an emulated MPS device, so nothing is said of speed"
+        return f"{told}, on an emulated MPS device, so speed is not reported"
     return f"{told}, and is {ratio['scenarios_per_second']:.3g} times as fast" if ratio else told
 
 
@@ -97,7 +97,7 @@ def _agreed(found: Document, name: str, first: str) -> str:
     if found["faults"]:
         return f"{name} differs from {first} in {differing:,} of {of}, {counted(found['faults'], 'fault')} among them"
     ties = f" ({counted(differing, 'tie')})" if differing else ""
-    return f"{name} gives the same as {first} in {found['of'] - differing:,} of {of}{ties}"
+    return f"{name} gives the same tokens as {first} in {found['of'] - differing:,} of {of}{ties}"
 
 
 def counted(number: int, noun: str) -> str:
@@ -116,14 +116,14 @@ def comparison(report: Document, device: Document) -> Iterator[str]:
 
 def _agreement(found: Document | None, name: str, first: str) -> Iterator[str]:
     if found is None:
-        yield f"{name}: not compared with {first}, since with sampling each device draws for itself"
+        yield f"{name}: not compared with {first}, because each device samples with its own random generator"
         return
     same = found["of"] - found["ties"] - found["faults"]
-    yield f"{name}: the tokens of {first} in {same:,} of {found['of']:,} scenarios"
+    yield f"{name}: the same tokens as {first} in {same:,} of {found['of']:,} scenarios"
     if found["ties"]:
-        yield f"  ties: {found['ties']:,}, where two tokens were as good as equal"
+        yield f"  ties: {found['ties']:,}, where rounding decided between two tokens"
     if found["faults"]:
-        yield f"  FAULTS: {found['faults']:,}, where one device clearly preferred its token, so one of them is wrong"
+        yield f"  FAULTS: {found['faults']:,}, where one device clearly preferred another token, so one is wrong"
 
 
 def device_table(report: Document) -> list[tuple[str, ...]]:
@@ -138,7 +138,7 @@ def faults(report: Document) -> str | None:
     number = sum(found["faults"] for found in report["agreement"].values() if found)
     if not number:
         return None
-    return f"{counted(number, 'fault')}: one device clearly preferred its token, so one of the two is wrong."
+    return f"{counted(number, 'fault')}: one device clearly preferred another token, so one of the two is wrong."
 
 
 def differences_told(report: Document, differences: int, shown: int) -> str:
@@ -149,7 +149,7 @@ def differences_told(report: Document, differences: int, shown: int) -> str:
         return "None: the devices gave the same tokens in every scenario."
     if shown < differences:
         return f"The first {shown:,} of {differences:,}, faults before ties; results.jsonl has all of them."
-    return f"{counted(differences, 'difference')}, faults before ties; results.jsonl has all that was generated."
+    return f"{counted(differences, 'difference')}, faults before ties; results.jsonl has the full outputs."
 
 
 def quoted(text: str) -> str:

@@ -53,12 +53,12 @@ def _prompt(index: int, row: Dict[str, Any], tokenizer: Any) -> Prompt:
 
 def _apply_template(name: str, messages: List[Dict[str, str]], tokenizer: Any) -> str:
     if not (getattr(tokenizer, "chat_template", None) or getattr(tokenizer, "default_chat_template", None)):
-        cause = "Scenario %r has messages, and the model's tokenizer has no chat template." % name
+        cause = "Scenario %r has messages, but the model's tokenizer has no chat template." % name
         raise Failure("no-chat-template", cause)
     try:
         text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     except Exception as error:  # templates raise what they like
-        cause = "The model's chat template does not take the messages of scenario %r: %s" % (name, describe(error))
+        cause = "The model's chat template does not accept the messages of scenario %r: %s" % (name, describe(error))
         raise Failure("chat-template-failed", cause) from error
     return text
 
@@ -73,7 +73,7 @@ def check_lengths(prompts: Iterable[Prompt], config: Any, max_new_tokens: int) -
             needed = max(len(prompt.tokens), max_new_tokens)
         if isinstance(limit, int) and 0 < limit < needed:
             numbers = (prompt.id, len(prompt.tokens), max_new_tokens, limit)
-            cause = "Scenario %r has %d tokens, and with --max-new-tokens %d needs more than the model's %d positions."
+            cause = "Scenario %r has %d tokens, and with --max-new-tokens %d exceeds the model's %d positions."
             raise Failure("prompt-too-long", cause % numbers)
 
 

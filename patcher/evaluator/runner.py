@@ -57,7 +57,7 @@ def _prepare(request: Request, devices: List[Device], tell: Callable[..., None])
         settings = models.choose_settings(model, tokenizer, request["max_new_tokens"], request["seed"])
         loaded.append(Loaded(device, model, settings))
     if models.pad_token(loaded[0].model, tokenizer) is None and request["batch_size"] > 1:
-        tell("note", text="The model has no pad token; token %d, masked, stands in for it." % loaded[0].settings.pad)
+        tell("note", text="The model has no pad token; token %d, masked, is used instead." % loaded[0].settings.pad)
     return tokenizer, loaded
 
 

@@ -70,7 +70,7 @@ def _steps(
 
 def _device(request: Dict[str, Any], report: Dict[str, Any], tell: Callable[..., None]) -> Any:
     if importlib.util.find_spec("torch") is None:
-        return _without_device(report, "no-torch", "%s finds no torch" % sys.executable)
+        return _without_device(report, "no-torch", "%s has no torch" % sys.executable)
     tell("importing torch")
     module = _submodule("device")
     try:

@@ -33,9 +33,9 @@ def bytecode(request: SelftestRequest) -> str:
 def _would_run(name: str, file: str) -> None:
     spec = _spec(name)
     if spec is None or spec.origin is None:
-        raise Failed("this interpreter finds no %s" % name)
+        raise Failed("this interpreter does not find %s" % name)
     if not os.path.samefile(spec.origin, file):
-        raise Failed("this interpreter imports %s, which comes earlier on sys.path than %s" % (spec.origin, file))
+        raise Failed("this interpreter imports %s, which is earlier on sys.path than %s" % (spec.origin, file))
     loader: Any = spec.loader
     if loader.get_code(name) != loader.source_to_code(loader.get_data(spec.origin), spec.origin):
         cached = importlib.util.cache_from_source(spec.origin)
@@ -75,7 +75,7 @@ def contract(request: SelftestRequest, device: Any, tell: Tell = _untold) -> str
             tell(len(faults), len(cases))
             faults.append((case.name, _fault(_run_case, function, module, case, device)))
     _all_right(faults, "cases")
-    return "%d cases equal torch.isin on the CPU" % len(cases)
+    return "%d cases match torch.isin on the CPU" % len(cases)
 
 
 def generate(device: Any, tell: Tell = _untold) -> str:
@@ -111,7 +111,7 @@ def callers(request: SelftestRequest) -> str:
     wrong = [key for key, other in held.items() if other is not function]
     wrong += [key for key in generation if key not in held and _has_in_source(loaded[key], name)]
     if wrong:
-        raise Failed("another function, or none, in %s" % ", ".join(wrong))
+        raise Failed("wrong or missing function in %s" % ", ".join(wrong))
     return "%d loaded module%s the function, each the installed one" % (
         len(held),
         " has" if len(held) == 1 else "s have",
@@ -128,7 +128,7 @@ def _all_right(faults: List[Tuple[str, Optional[str]]], what: str) -> None:
     """Fails with the first of what went wrong, if anything did."""
     failed = ["%s: %s" % (name, fault) for name, fault in faults if fault]
     if failed:
-        raise Failed("%d of %d %s failed; the first, %s" % (len(failed), len(faults), what, failed[0]))
+        raise Failed("%d of %d %s failed. The first: %s" % (len(failed), len(faults), what, failed[0]))
 
 
 def describe(error: BaseException) -> str:
@@ -159,7 +159,7 @@ def _same_tokens(model: Any, run: Any, expected: List[List[int]]) -> None:
     from . import generation
 
     if generation.tokens(model, run, "mps") != expected:
-        raise Failed("other tokens than on the CPU")
+        raise Failed("tokens differ from the CPU's")
 
 
 def _installed(request: SelftestRequest) -> Any:

@@ -129,11 +129,11 @@ def choose_rules(torch: Optional[str], macos: Optional[str], installed: str) -> 
     """The rules of a torch, else the installed one, on a macOS, else the oldest that it runs on. Raises NoRules."""
     release = parse_version(torch or installed)
     if torch and release < min(OLDEST_MACOS):
-        raise NoRules("The rules of torch %s are not known, those of 2.0 and later are" % torch)
+        raise NoRules("torch %s is not known to the emulated device; 2.0 and newer are" % torch)
     oldest = oldest_macos(release)
     system = parse_version(macos) if macos else oldest
     if torch and release > max(NEWEST_TORCH, parse_version(installed)):
-        raise NoRules("No rules are known of a torch %s" % torch)
+        raise NoRules("torch %s is not known to the emulated device" % torch)
     if system < oldest:
         raise NoRules("torch %s needs macOS %s or newer" % (show(release), show(oldest)))
     return Rules(release, system)

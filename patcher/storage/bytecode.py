@@ -27,9 +27,9 @@ _SINCE_3_11 = 3450
 class PycStatus(Enum):
     """What one .pyc file means for the code that runs next."""
 
-    FRESH = "it was made from this source, or Python makes it anew"
-    STALE = "it was made from another source, and Python would run it"
-    UNKNOWN = "Python would run it, and only the Python that made it can tell what it was made from"
+    FRESH = "up to date, or Python would compile it again"
+    STALE = "compiled from another source, and Python would run it"
+    UNKNOWN = "Python would run it, and only the Python that compiled it can tell from which source"
 
 
 def pyc_files(source: Path, prefixes: Iterable[Path] = ()) -> tuple[Path, ...]:
@@ -47,14 +47,14 @@ def remove_pycs(source: Path, prefixes: Iterable[Path] = ()) -> None:
     Raises PatcherError: `bytecode-not-removed`; `linked-folder` where `__pycache__` is a link.
     """
     if (source.parent / "__pycache__").is_symlink():
-        message = f"{source.parent / '__pycache__'} is a link, and may hold bytecode that would run."
-        raise PatcherError("linked-folder", message, "Remove that link, then run the command again.")
+        message = f"{source.parent / '__pycache__'} is a link, and may contain bytecode that would run."
+        raise PatcherError("linked-folder", message, "Remove the link, then run the command again.")
     found = pyc_files(source, prefixes)
     for path in found:
         try:
             remove_file(path)
         except PatcherError as error:
-            cause = f"Old bytecode cannot be removed, and might run: {error.message}"
+            cause = f"Cannot remove old bytecode, which might run: {error.message}"
             raise PatcherError("bytecode-not-removed", cause, error.hint) from error
     for folder in {path.parent for path in found}:
         sync_folder(folder)

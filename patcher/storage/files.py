@@ -21,19 +21,22 @@ SUFFIX = ".mps-patcher"
 
 _ACL = "system.posix_acl_access"
 _OWNER = "Run the command as the owner of the environment; look for an immutable flag if you are."
+_OR_RUN = (
+    "Run the command as the owner of the environment, or your program with `mps-patcher run`, which changes no file."
+)
 _SPACE = "Free some space and run the command again."
-_OTHER = "Let the other installer finish, then run the command again."
+_OTHER = "Let the other program finish, then run the command again."
 _CAUSES = {
-    errno.EACCES: ("not-permitted", "this user may not do that", _OWNER),
-    errno.EPERM: ("not-permitted", "this user may not do that", _OWNER),
-    errno.EROFS: ("read-only", "the file system is read-only", "Mount it writable, or patch the image before that."),
-    errno.ENOSPC: ("disk-full", "no space is left", _SPACE),
-    errno.EDQUOT: ("disk-full", "the disk quota is used up", _SPACE),
-    errno.EIO: ("io-error", "the disk failed to read or write", "Check the disk, then run the command again."),
-    errno.ELOOP: ("linked-folder", "it is a link to somewhere else", "Name the environment that it points into."),
-    errno.ENOTDIR: ("linked-folder", "it is a link, or no folder", "Name the environment that it points into."),
-    errno.ENOENT: ("target-changed", "it vanished", _OTHER),
-    errno.ESTALE: ("target-changed", "it vanished", _OTHER),
+    errno.EACCES: ("not-permitted", "permission denied", _OR_RUN),
+    errno.EPERM: ("not-permitted", "operation not permitted", _OWNER),
+    errno.EROFS: ("read-only", "read-only file system", "Mount it writable, or patch the image when you build it."),
+    errno.ENOSPC: ("disk-full", "no space left on the disk", _SPACE),
+    errno.EDQUOT: ("disk-full", "disk quota exceeded", _SPACE),
+    errno.EIO: ("io-error", "input/output error", "Check the disk, then run the command again."),
+    errno.ELOOP: ("linked-folder", "it is a link to another place", "Name the environment that it points to."),
+    errno.ENOTDIR: ("linked-folder", "it is a link, or not a folder", "Name the environment that it points to."),
+    errno.ENOENT: ("target-changed", "it was removed", _OTHER),
+    errno.ESTALE: ("target-changed", "it was removed", _OTHER),
 }
 
 
@@ -158,7 +161,7 @@ def make_folder(path: Path) -> None:
         if not os.path.lexists(path):
             path.mkdir(0o700)
         if path.is_symlink():
-            raise PatcherError("linked-folder", f"{path} is a link, and not as this tool made it.", REINSTALL)
+            raise PatcherError("linked-folder", f"{path} is a link, which mps-patcher did not create.", REINSTALL)
         if not os.listdir(path):  # noqa: PTH208 - new, or left by a run that was cut off right after that
             _copy_metadata(path.parent, path)
             sync_folder(path.parent)
@@ -205,14 +208,14 @@ def source_date_epoch() -> int | None:
     if not text:
         return None
     if not re.fullmatch("[0-9]{1,10}", text) or int(text) * 10**9 >= 2**63:
-        message = f"SOURCE_DATE_EPOCH is {text!r}, no number of seconds."
-        raise PatcherError("bad-epoch", message, "Count them since 1970, or unset it.")
+        message = f"SOURCE_DATE_EPOCH is {text!r}, which is not a number of seconds."
+        raise PatcherError("bad-epoch", message, "Set it to the seconds since 1970, or unset it.")
     return int(text) * 10**9
 
 
 def target_changed(path: Path) -> PatcherError:
     """The refusal to overwrite what somebody else wrote meanwhile."""
-    return PatcherError("target-changed", f"{path} changed while we worked on it.", _OTHER)
+    return PatcherError("target-changed", f"{path} was changed by another program meanwhile.", _OTHER)
 
 
 @contextmanager
@@ -228,7 +231,7 @@ def explained(path: Path) -> Iterator[None]:
 
 
 def _not_a_file(path: Path) -> PatcherError:
-    return PatcherError("not-a-file", f"{path} is no ordinary file.", REINSTALL)
+    return PatcherError("not-a-file", f"{path} is not a regular file.", REINSTALL)
 
 
 def _copy_metadata(source: Path, destination: Path) -> None:
@@ -241,7 +244,8 @@ def _copy_metadata(source: Path, destination: Path) -> None:
             # -1 leaves alone: an ordinary user may still choose among their own groups.
             os.chown(destination, -1 if wanted.st_uid == now.st_uid else wanted.st_uid, wanted.st_gid)
         except PermissionError as error:
-            cause = f"{source} belongs to {wanted.st_uid}:{wanted.st_gid}, and this user may write no file for them."
+            owner = f"{wanted.st_uid}:{wanted.st_gid}"
+            cause = f"{source} belongs to {owner}, and this user cannot create files for that owner."
             raise PatcherError("owner-not-kept", cause, "Run the command as the owner of the environment.") from error
     if _ACL in _attributes(destination) and _ACL not in _attributes(source):
         os.removexattr(destination, _ACL)

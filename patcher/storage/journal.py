@@ -83,7 +83,7 @@ def state_damaged(message: str) -> PatcherError:
 
 def state_newer(at: Path) -> PatcherError:
     """The refusal to work on what a newer version of this tool wrote."""
-    return PatcherError("state-newer", f"{at} was written by a newer mps-patcher.", "Update mps-patcher.")
+    return PatcherError("state-newer", f"{at} was written by a newer version of mps-patcher.", "Upgrade mps-patcher.")
 
 
 def _path(text: str, package: str, record: PurePosixPath) -> PurePosixPath:

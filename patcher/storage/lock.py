@@ -51,10 +51,10 @@ def wait_for_lock(fd: int, path: Path, kind: int, timeout: LockTimeout) -> None:
     end, notify = time.monotonic() + timeout.seconds, timeout.notify
     while not _try_lock(fd, path, kind):
         if time.monotonic() >= end:
-            cause = f"{path} is in use by another mps-patcher."
-            raise PatcherError("locked", cause, "Wait until it has ended, then run the command again.")
+            cause = f"{path} is being used by another mps-patcher."
+            raise PatcherError("locked", cause, "Wait for it to finish, then run the command again.")
         if notify:
-            notify(f"Waiting for another mps-patcher to finish with {path}, for at most {timeout.seconds:g} s.")
+            notify(f"Waiting for another mps-patcher to finish with {path}, at most {timeout.seconds:g} s.")
             notify = None
         time.sleep(_POLL)
 
@@ -69,6 +69,6 @@ def _try_lock(fd: int, path: Path, kind: int) -> bool:
         if error.errno not in _LOCKLESS:
             raise
         if kind == fcntl.LOCK_EX:
-            cause = f"{path}: this file system has no locks ({errno.errorcode[error.errno]})."
+            cause = f"{path}: this file system does not support locks ({errno.errorcode[error.errno]})."
             raise PatcherError("no-lock", cause, "Move the environment to a local disk.") from error
     return True

@@ -7,6 +7,7 @@ import csv
 import hashlib
 import io
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 
 
 def record_row(path: str, data: bytes) -> str:
@@ -20,8 +21,7 @@ def record_row(path: str, data: bytes) -> str:
 def find_rows(record: bytes, paths: frozenset[str]) -> dict[str, str]:
     """The first row of each of `paths` that has one, without its line end."""
     found: dict[str, str] = {}
-    for row in _rows(record):
-        path = _path_in(row)
+    for path, row in _rows(record):
         if path in paths:
             found.setdefault(path, row.rstrip("\r\n"))
     return found
@@ -45,8 +45,7 @@ def update_record(record: bytes, rows: Mapping[str, str], folder: str, added: It
     """
     kept: list[str] = []
     at: dict[str, int] = {}
-    for row in _rows(record):
-        path = _path_in(row)
+    for path, row in _rows(record):
         if not path.startswith(folder):
             if path in rows:
                 at.setdefault(path, len(kept))
@@ -63,10 +62,14 @@ def _digest(data: bytes) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
 
 
-def _rows(record: bytes) -> list[str]:
-    """The rows with their line ends. A quoted field may hold line ends of its own."""
+@lru_cache(maxsize=4)
+def _rows(record: bytes) -> tuple[tuple[str, str], ...]:
+    """The rows with their line ends, each behind its path. A quoted field may hold line ends of its own.
+
+    Remembered, for one command asks several times, and RECORD has thousands.
+    """
     lines = io.StringIO(record.decode("utf-8", "surrogateescape"), newline="")
-    return [*lines] if b'"' not in record else [*_joined(lines)]
+    return tuple((_path_in(row), row) for row in (lines if b'"' not in record else _joined(lines)))
 
 
 def _joined(lines: Iterable[str]) -> Iterator[str]:

@@ -88,6 +88,7 @@ def dist_infos(names: Iterable[str], project: str = PACKAGE) -> list[str]:
 
 def holds_install(folder: Path, names: Iterable[str]) -> bool:
     """Whether a folder with these entries holds an install of transformers, sound or not. A source tree does not."""
+    names = [name for name in names if PACKAGE in name.lower() or name == FROZEN_LIBRARY]  # of thousands of folders
     if dist_infos(names) or _links(names):
         return True
     # Elsewhere a folder of that name is some other package's part
@@ -116,7 +117,7 @@ def names_in(folder: Path) -> list[str]:
 
 def absent(where: str) -> CannotTell:
     """The answer where there is no trace of transformers; `where` completes `There is no transformers ...`."""
-    hint = "Install transformers there, or say where it is with --python, --site-packages or --under."
+    hint = "Install transformers there, or name another place with --python, --site-packages or --under."
     return CannotTell("no-transformers", f"There is no transformers {where}.", hint)
 
 
@@ -128,7 +129,7 @@ def _judged(folder: Path, names: list[str]) -> tuple[Path, str]:
     if not infos and not package.is_dir():
         raise absent(f"in {folder}")
     if FROZEN_LIBRARY in names:
-        message = f"{folder} is part of an application that PyInstaller made, which runs none of the files there."
+        message = f"{folder} is part of a PyInstaller application, which does not run these files."
         hint = "Patch the environment that it is built from, then build again."
         raise PatcherError("frozen-application", message, hint)
     if not infos:
@@ -137,7 +138,7 @@ def _judged(folder: Path, names: list[str]) -> tuple[Path, str]:
         raise _several(folder, infos)
     _refuse_links(folder, package, infos[0])
     if not (package / "__init__.py").is_file():
-        message = f"{infos[0]} is there, but {package / '__init__.py'} is not."
+        message = f"{infos[0]} exists, but {package / '__init__.py'} does not."
         raise PatcherError("no-files", message, REINSTALL)
     return infos[0], _sound_version(folder, infos[0] / "METADATA")
 
@@ -145,26 +146,28 @@ def _judged(folder: Path, names: list[str]) -> tuple[Path, str]:
 def _without_metadata(folder: Path, infos: list[str]) -> PatcherError:
     package = folder / PACKAGE
     if infos:
-        message = f"{folder / infos[0]} has no METADATA, so which release {package} is cannot be told."
+        message = f"{folder / infos[0]} has no METADATA, so the release of {package} is unknown."
         return PatcherError("no-metadata", message, REINSTALL)
     if owner := foreign_owner(folder):
         name, stated = project_of(owner), stated_version(folder)
         message = f"{package} belongs to {name} {version_of(owner)}, which carries its own copy, {stated or 'changed'}."
         return PatcherError("no-metadata", message, f"Only releases of transformers itself are patched, not {name}.")
-    message = f"{package} is there, but no {PACKAGE}-*.dist-info is beside it: no installer put it there."
-    hint = "Install a release there with pip or uv; a source tree or a copy is to be changed where it comes from."
+    message = f"{package} exists, but there is no {PACKAGE}-*.dist-info beside it, so it was not installed."
+    hint = "Install a release there with pip or uv; change a source tree or copy at its origin."
     return PatcherError("no-metadata", message, hint)
 
 
 def _sound_version(folder: Path, metadata: Path) -> str:
     version, stated = metadata_version(metadata), stated_version(folder)
     if version is None:
-        message = f"{metadata} cannot be read, or does not say which version it is of."
+        message = f"{metadata} cannot be read, or has no version."
         raise PatcherError("broken-metadata", message, REINSTALL)
     if stated and not same_version(version, stated) and not owns_files(metadata.parent):
         owner = foreign_owner(folder)
-        cause = f"{project_of(owner)} {version_of(owner)} put" if owner else "something that is no installer put"
-        message = f"{metadata.parent} is of {version}, but {cause} files of {stated} in {folder / PACKAGE}."
+        cause = f", from {project_of(owner)} {version_of(owner)}" if owner else ""
+        message = (
+            f"{metadata.parent} is of {version}, but the files in {folder / PACKAGE} are those of {stated}{cause}."
+        )
         raise PatcherError("version-mismatch", message, REINSTALL)
     return version
 
@@ -173,8 +176,10 @@ def _refuse_editable(folder: Path, names: list[str]) -> None:
     origins = (f"{name}/direct_url.json" for name in dist_infos(names))
     evidence = [*(name for name in origins if _says_editable(folder / name)), *_links(names)]
     if evidence:
-        message = f"transformers is installed as editable, {folder / evidence[0]} says: its files are a source tree's."
-        raise PatcherError("editable-install", message, "Change that source tree itself, or install a release.")
+        message = (
+            f"transformers is an editable install, according to {folder / evidence[0]}: its files are in a source tree."
+        )
+        raise PatcherError("editable-install", message, "Change the source tree itself, or install a release.")
 
 
 def _says_editable(origin: Path) -> bool:
@@ -196,7 +201,7 @@ def _refuse_links(folder: Path, *inside: Path) -> None:
             real = Path(os.path.realpath(path))
             message = f"{path} is a link to {real}, which other environments may share."
             holder = shlex.quote(str(real if path == folder else real.parent))
-            hint = f"To patch it for all of them, name the folder that really holds it: --site-packages {holder}"
+            hint = f"To patch it for all of them, name the real folder: --site-packages {holder}"
             raise PatcherError("linked-folder" if path == folder else "linked-package", message, hint)
 
 
@@ -204,11 +209,11 @@ def _several(folder: Path, infos: list[Path]) -> PatcherError:
     names, owner = ", ".join(info.name for info in infos), owner_among(folder, infos)
     if owner:
         told = f"the files are those of {version_of(owner)}"
-        hint, gone = "Remove what is left of the other", [info for info in infos if info != owner]
+        hint, gone = "Remove the other", [info for info in infos if info != owner]
     else:
-        told = "which one the files are of cannot be told"
-        hint, gone = "Remove them all, then install the release that you want", [folder / PACKAGE, *infos]
-    message = f"{folder} holds the metadata of {len(infos)} installs, {names}; {told}."
+        told = "it is unknown which one the files belong to"
+        hint, gone = "Remove all of them, then install the release that you want", [folder / PACKAGE, *infos]
+    message = f"{folder} contains the metadata of {len(infos)} installs, {names}; {told}."
     command = f"rm -r {shlex.join(map(str, gone))}"
     if not owner and "uv" in map(installer_of, infos):  # whose cache may hold the same files
         command += " && uv cache clean transformers"
@@ -216,9 +221,9 @@ def _several(folder: Path, infos: list[Path]) -> PatcherError:
 
 
 def _shadowed(folder: Path, installed: Path) -> PatcherError:
-    message = f"The copy of transformers in {folder}, not an installed one, hides the one installed in {installed}."
+    message = f"A copy of transformers in {folder}, which is not installed, hides the one installed in {installed}."
     other = f"--site-packages {shlex.quote(str(installed))}"
-    hint = f"Take {folder} off PYTHONPATH, or remove that copy; to patch the installed one all the same: {other}"
+    hint = f"Take {folder} off PYTHONPATH, or remove that copy. To patch the installed one anyway: {other}"
     return PatcherError("shadowed", message, hint)
 
 
@@ -228,10 +233,10 @@ def _unreadable(folder: Path, error: OSError) -> PatcherError:
     above = (up for up in (folder, *folder.parents) if os.path.isfile(up))  # noqa: PTH113 - Path's may raise
     archive = next(filter(zipfile.is_zipfile, above), None)
     if archive:
-        message = f"{archive} is a zip file; what is inside one cannot be patched in place."
+        message = f"{archive} is a zip file, whose contents cannot be patched."
         return PatcherError("in-zip", message, "Install transformers unpacked, as pip and uv do.")
     message = f"{folder} cannot be read as a folder: {error.strerror}."
-    return PatcherError("unreadable-folder", message, "Name a folder that exists and that you may read.")
+    return PatcherError("unreadable-folder", message, "Name a folder that you can read.")
 
 
 def _links(names: Iterable[str]) -> list[str]:

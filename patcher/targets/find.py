@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,9 +25,11 @@ from patcher.targets.distribution import (
 )
 from patcher.targets.hints import environment_near, option_meant
 from patcher.targets.interpreter import Answer, ask_python, python_in
+from patcher.targets.layout import answer_by_layout, prefix_of
 from patcher.targets.owners import PACKAGE
 from patcher.targets.reinstall import reinstall_explained
 from patcher.targets.search import folders_below, is_within
+from patcher.workers import each
 
 
 class TargetOptions(NamedTuple):
@@ -45,8 +48,8 @@ def current_folder() -> Path:
     try:
         return Path.cwd()
     except OSError as error:
-        message = f"The current folder is gone, or cannot be told: {error.strerror}."
-        hint = "Change to a folder that is there, then run the command again."
+        message = f"The current folder cannot be found: {error.strerror}."
+        hint = "Change to a folder that exists, then run the command again."
         raise PatcherError("no-current-folder", message, hint) from error
 
 
@@ -113,9 +116,13 @@ def _which(name: str, environ: Mapping[str, str], cwd: Path) -> Path | None:
 def _default(environ: Mapping[str, str], cwd: Path) -> Target | NotFound:
     meant = default_interpreter(environ, cwd)
     if meant is None:
-        error = absent("to look for: no Python environment is active or on PATH")
+        error = absent("because no Python environment is active or on PATH")
         return NotFound(python=None, site_packages=None, error=error)
     found = _from_python(*meant, environ, cwd)
+    variable, is_set, _ = meant[1].partition(" is set to ")
+    if is_set and isinstance(found, NotFound) and found.error.code == "python-not-found":
+        hint = f"Name one with --python, or unset {variable}."
+        return found._replace(error=PatcherError(found.error.code, found.error.message, hint))
     absent_there = isinstance(found, NotFound) and found.error.code == "no-transformers"
     return _suggesting(found, environment_near(cwd) if absent_there else None)
 
@@ -162,22 +169,27 @@ def _from_python(python: Path, reason: str, environ: Mapping[str, str], cwd: Pat
         return _not_found(error, reason, folder, python, answer)
 
 
-def _from_folder(folder: Path, reason: str) -> Target | NotFound:
+def _from_folder(
+    folder: Path, reason: str, python: Path | None = None, answer: Answer | None = None
+) -> Target | NotFound:
     try:
-        return _target(read_distribution(folder), reason)
+        return _target(read_distribution(folder), reason, python, answer)
     except PatcherError as error:
-        return _not_found(error, reason, folder)
+        return _not_found(error, reason, folder, python, answer)
 
 
 def _from_tree(top: Path, reason: str, environ: Mapping[str, str], cwd: Path) -> Iterator[Target | NotFound]:
     """Every install below `top`, and a word on what could not be read of it."""
     unread: list[OSError] = []
     folders = tuple(folders_below(top, unread))
-    yield from (_from_site_packages(folder, reason, environ, cwd) for folder in folders)
+    with closing(each(lambda one: _from_site_packages(one, reason, environ, cwd), folders)) as findings:
+        for done, found in enumerate(findings, 1):
+            progress.show("found", f"{len(folders)} installs, {done} read")
+            yield found
     if unread:
-        yield _not_found(_unread(top, unread), reason, top)
+        yield _not_found(_unread(top, unread), "", top)
     elif not folders:
-        yield _not_found(absent(f"installed below {top}"), reason, top)
+        yield _not_found(absent(f"installed below {top}"), "", top)
 
 
 def _from_site_packages(folder: Path, reason: str, environ: Mapping[str, str], cwd: Path) -> Target | NotFound:
@@ -185,21 +197,24 @@ def _from_site_packages(folder: Path, reason: str, environ: Mapping[str, str], c
 
     It is found by the layout that all environments use; a Python beside other folders need not import from there.
     """
-    version, library = folder.parent.name, folder.parent.parent
-    regular = folder.name == "site-packages" and version.startswith("python") and library.name.startswith("lib")
-    found = _from_python(python_in(library.parent), reason, environ, cwd) if regular else None
+    prefix = prefix_of(folder)
+    if answer := answer_by_layout(folder, environ, cwd):
+        return _from_folder(folder, reason, python_in(answer.prefix), answer)
+    found = _from_python(python_in(prefix), reason, environ, cwd) if prefix else None
     same = isinstance(found, Target) and os.path.realpath(found.site_packages) == os.path.realpath(folder)
     return found if found and same else _from_folder(folder, reason)
 
 
 def _unread(top: Path, errors: list[OSError]) -> PatcherError:
     first, count = errors[0], len(errors)
-    kind = PatcherError if first.filename == str(top) else CannotTell
+    if isinstance(first, FileNotFoundError) and first.filename == str(top):
+        return PatcherError("unreadable-folder", f"{top} does not exist.", "Name a folder that exists.")
     message = f"{first.filename} cannot be read as a folder: {first.strerror}."
-    hint = (
-        f"{count} of the folders at or below {top} could not be searched: name those that exist and that you may read."
-    )
-    return kind("unreadable-folder", message, hint)
+    if first.filename == str(top):
+        return PatcherError("unreadable-folder", message, "Name a folder that you can read.")
+    unread = "1 folder" if count == 1 else f"{count} folders"
+    hint = f"{unread} below {top} could not be searched. Name folders that you can read."
+    return CannotTell("unreadable-folder", message, hint)
 
 
 def _target(
@@ -229,7 +244,8 @@ def _shared(inside: Path, answer: Answer) -> str | None:
 def _not_found(
     error: PatcherError, reason: str, folder: Path | None, python: Path | None = None, answer: Answer | None = None
 ) -> NotFound:
-    reasoned = type(error)(error.code, f"{error.message.rstrip('.')} ({reason}).", error.hint)
+    because = f" ({reason})" if reason else ""
+    reasoned = type(error)(error.code, f"{error.message.rstrip('.')}{because}.", error.hint)
     if folder is None:
         return NotFound(python=python, site_packages=None, error=reasoned)
     own = python if answer and not _shared(folder, answer) else None

@@ -121,9 +121,10 @@ def _ask(
     import json
 
     if os.path.exists(python) and not _is_named_python(python):
-        message = f"{python} does not have the name of a Python interpreter, so it was not started."
+        message = f"{python} is not named like a Python interpreter, so it was not started."
         raise PatcherError("python-broken", message, _NAME_ONE)
-    environ = _needed(environ) if as_user_of(*python_parts(python)) else dict(environ)
+    owner = as_user_of(*python_parts(python))
+    environ = _needed(environ) if owner else dict(environ)
     # macOS's launcher leaves this behind, and a framework build that finds it takes itself for another interpreter
     environ.pop("__PYVENV_LAUNCHER__", None)
     environ["MPS_PATCHER_HOOK"] = "off"  # what is asked about must not change meanwhile
@@ -137,7 +138,8 @@ def _ask(
         try:
             return read(json.loads(answer.read()), cwd)
         except (ValueError, KeyError, TypeError, RecursionError):
-            why = _cause(errors.read().decode("utf-8", "replace")) or ending or "it gave no answer"
+            why = _cause(errors.read().decode("utf-8", "replace")) or ending or "no answer"
+            why += f" (run as its owner, user {owner['user']}, not as root)" if owner else ""
             raise _no_answer(python, why) from None
 
 
@@ -175,7 +177,7 @@ def run_python(
     except OSError as error:
         return f"the interpreter cannot be started: {error.strerror}"
     except subprocess.TimeoutExpired:
-        return f"it was not done after {timeout:g} s"
+        return f"not finished after {timeout:g} s"
     finally:
         if process:
             with suppress(ProcessLookupError, PermissionError):  # all are gone; macOS says the latter of the dead
@@ -242,8 +244,8 @@ def _temporary_file() -> IO[bytes]:
     try:
         return tempfile.TemporaryFile()
     except OSError as error:
-        message = f"No temporary file can be made: {error.strerror}."
-        raise PatcherError("no-temporary-folder", message, "Set TMPDIR to a folder that you may write in.") from error
+        message = f"Cannot create a temporary file: {error.strerror}."
+        raise PatcherError("no-temporary-folder", message, "Set TMPDIR to a folder that you can write to.") from error
 
 
 def _read_answer(answer: dict[str, Any], cwd: Path) -> Answer:
@@ -270,6 +272,6 @@ def _cause(errors: str) -> str:
 def _no_answer(python: Path, why: str) -> PatcherError:
     if os.path.exists(python):
         hint = "Name a working Python, 3.8 or later, with --python."
-        return PatcherError("python-broken", f"{python} does not answer as a Python would: {why}.", hint)
+        return PatcherError("python-broken", f"{python} does not work as a Python interpreter: {why}.", hint)
     what = f"links to {os.path.realpath(python)}, which does not exist" if os.path.islink(python) else "does not exist"
     return PatcherError("python-not-found", f"{python} {what}.", _NAME_ONE)

@@ -47,7 +47,7 @@ def _instruction(folder: Path, python: Path | None, search_path: Sequence[Path])
     if installer in _OTHER_TOOLS:
         return f"Reinstall transformers {version} with {installer}."
     if "dev" in version or "+" in version:
-        return f"Install transformers {version} again from where it came."
+        return f"Install transformers {version} again from its source."
     own, without = sound[0] / FOLDER, f" without {project_of(other)}" if other else ""
     steps = [f"rm -r {_quoted(own)}"] if os.path.lexists(own) else []  # what is there may be what is wrong
     if installer == "uv":

@@ -4,14 +4,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 
 from patcher import progress
 from patcher.targets.distribution import holds_install, names_in
+from patcher.targets.owners import PACKAGE
 
 PEX_STORE = "installed_wheels"
 """Where pex keeps the wheels that it has unpacked, below PEX_ROOT."""
+
+
+_SKIPPED = frozenset(("__pycache__", ".git", "node_modules"))
+"""Folders with thousands of others, and never an environment, in them."""
 
 
 def folders_below(top: Path, unread: list[OSError]) -> Iterator[Path]:
@@ -19,21 +24,42 @@ def folders_below(top: Path, unread: list[OSError]) -> Iterator[Path]:
 
     Links to folders are not followed, so that an install is found where it really is, and once; a site-packages folder
     that is a link out of `top` is named as such. The caches of uv and conda and the store of pex are skipped: other
-    environments are made from them. What could not be read is added to `unread`.
+    environments are made from them. The packages beside a transformers are not searched. What could not be read is
+    added to `unread`.
     """
-    for count, (name, subfolders, files) in enumerate(os.walk(top, onerror=unread.append)):
+    waiting, count = [top], 0
+    while waiting:
+        folder = waiting.pop()
+        count += 1
         progress.show(f"searching {top}", f"({count:,} folders)")
-        folder = Path(name)
-        if _is_cache(folder, subfolders, files):
-            subfolders.clear()
+        try:
+            subfolders, others = _entries_in(folder)
+        except OSError as error:
+            unread.append(error)
             continue
-        subfolders.sort()
-        if holds_install(folder, [*subfolders, *files]):
+        if _is_cache(folder, subfolders, others):
+            continue
+        holds = holds_install(folder, [*subfolders, *others])
+        if holds:
             yield folder
-        yield from (link for entry in subfolders if _leads_out(link := folder / entry, top))
+        yield from (link for entry in others if _leads_out(link := folder / entry, top))
+        if holds and folder.name.endswith("-packages"):
+            continue
+        skipped = {PACKAGE, *_SKIPPED} if holds else _SKIPPED
+        waiting += [folder / name for name in sorted(subfolders - skipped, reverse=True)]
 
 
-def _is_cache(folder: Path, subfolders: list[str], files: list[str]) -> bool:
+def _entries_in(folder: Path) -> tuple[set[str], set[str]]:
+    """The names of the folders in a folder, and of all else: links to folders are not followed."""
+    subfolders: set[str] = set()
+    others: set[str] = set()
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            (subfolders if entry.is_dir(follow_symlinks=False) else others).add(entry.name)
+    return subfolders, others
+
+
+def _is_cache(folder: Path, subfolders: Set[str], files: Set[str]) -> bool:
     """By the tag of the Cache Directory specification, which uv also puts on the environments it makes, by conda's
     description of an unpacked package, or by the name of pex's store, which has no tag."""
     tagged = "CACHEDIR.TAG" in files and "pyvenv.cfg" not in files

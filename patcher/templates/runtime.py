@@ -1,22 +1,24 @@
-"""Makes `generate()` of transformers right on Apple GPUs (MPS), in this process and without a change of any file.
+"""Fixes `generate()` of transformers on Apple GPUs (MPS) in this process, without changing any file.
 
-Lay this file beside your script, or anywhere on `sys.path`, and add one line, anywhere before the script generates:
+Put this file beside your script, or anywhere on `sys.path`, and add one line before the script generates:
 
     import mps_runtime_patch
 
-It may stand before or after the imports of torch and transformers (4.38 or newer). From then on
-- `isin_mps_friendly`, which transformers uses to ask which tokens are in a list, is right for every input, in each
-  module that has imported it by name and in those that will; releases without that function get it;
-- where PyTorch has an MPS device, `torch.isin` goes through that function too, also where it was imported by name;
-- transformers 4.41 - 4.44 infer a missing attention mask for MPS, too.
-On other devices the results are those of before. Not reached is what a module keeps elsewhere than in a variable of its
-own (in a list, as a default of a parameter), what other processes do (their programs need the line, too), and what
-TorchScript compiles: `torch.jit.script` refuses code that calls `torch.isin` where that is patched.
+The line works before and after the imports of torch and transformers (4.38 or newer). From then on
+- `isin_mps_friendly`, with which transformers checks which tokens are in a list, is right for every input, in every
+  module that imports it by name; releases without that function get it;
+- where PyTorch has an MPS device, `torch.isin` uses that function too, also where it was imported by name;
+- transformers 4.41 - 4.44 infer a missing attention mask on MPS too.
+Results on other devices do not change.
 
-PYTORCH_ENABLE_MPS_FALLBACK is set to 1, unless it is set, so that operators that MPS lacks run on the CPU. torch reads
-it when it is imported: only before that the line does this, too.
+It does not reach functions that a module keeps elsewhere than in a global variable (in a list, as a default argument),
+other processes (add the line to their programs), and TorchScript: `torch.jit.script` refuses code that calls
+`torch.isin` where that is patched.
 
-Printed by `mps-patcher template runtime`, which this file does not need.
+PYTORCH_ENABLE_MPS_FALLBACK is set to 1 unless it is already set, so that operators that MPS lacks run on the CPU. torch
+reads it when it is imported, so import this before torch.
+
+Printed by `mps-patcher template runtime`. This file does not need mps-patcher.
 """
 
 from __future__ import annotations

@@ -3,11 +3,11 @@
     python generate.py --model MODEL --prompt "Once upon a time"
     python generate.py --model MODEL --prompts FILE --batch-size 8
 
-MODEL is a folder, or the name of a model on the Hugging Face Hub. The texts go to standard output, times to standard
-error. It needs Python 3.8, torch and transformers 4.38, or newer ones, and runs with those that have faults on MPS: see
+MODEL is a folder, or the name of a model on the Hugging Face Hub. Texts go to standard output, timings to standard
+error. It needs Python 3.8, torch and transformers 4.38 or newer. Versions with errors on MPS work too: see
 `patch_transformers`.
 
-Printed by `mps-patcher template`, which this file does not need. It is yours to change.
+Printed by `mps-patcher template`. This file does not need mps-patcher; change it as you like.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def patch_transformers() -> None:
 def positive(text: str) -> int:
     """The value of an option that counts something."""
     if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
     return int(text)
 
 
@@ -72,13 +72,13 @@ def parse_arguments() -> argparse.Namespace:
     add("--model", required=True, help="a folder with a model, or its name on the Hugging Face Hub")
     prompts = parser.add_mutually_exclusive_group(required=True)
     prompts.add_argument("--prompt", metavar="TEXT")
-    prompts.add_argument("--prompts", metavar="FILE", help="a text file with one prompt a line; - is standard input")
+    prompts.add_argument("--prompts", metavar="FILE", help="a text file with one prompt per line; - is standard input")
     add("--chat", action="store_true", help="each prompt is a user's message to a chat model")
-    add("--device", choices=["auto", "mps", "cuda", "cpu"], default="auto", help="default: the best that is here")
-    add("--dtype", choices=["float32", "float16", "bfloat16"], help="default: float32, on CUDA the model's own")
+    add("--device", choices=["auto", "mps", "cuda", "cpu"], default="auto", help="default: the best one available")
+    add("--dtype", choices=["float32", "float16", "bfloat16"], help="default: float32; on CUDA, the model's own")
     add("--max-new-tokens", type=positive, default=64, metavar="N", help="default: 64")
-    add("--batch-size", type=positive, default=1, metavar="N", help="prompts at a time; default: 1")
-    add("--seed", type=int, metavar="N", help="sample, with this seed; default: the most likely token each time")
+    add("--batch-size", type=positive, default=1, metavar="N", help="prompts per batch; default: 1")
+    add("--seed", type=int, metavar="N", help="sample with this seed; default: greedy search")
     return parser.parse_args()
 
 
@@ -89,10 +89,12 @@ def read_prompts(arguments: argparse.Namespace) -> List[str]:
         try:
             text = sys.stdin.read() if arguments.prompts == "-" else Path(arguments.prompts).read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            stop(f"{arguments.prompts} cannot be read: {error}.", "Name a text file in UTF-8, with one prompt a line.")
+            stop(
+                f"{arguments.prompts} cannot be read: {error}.", "Name a text file in UTF-8, with one prompt per line."
+            )
     prompts = [text] if arguments.prompts is None else text.splitlines()
     prompts = [prompt for prompt in prompts if prompt.strip()]
-    return prompts or stop("There is no prompt.", "Give a text that is not empty, or a file with one prompt a line.")
+    return prompts or stop("There is no prompt.", "Give a text that is not empty, or a file with one prompt per line.")
 
 
 def choose_device(wanted: str) -> str:
@@ -100,7 +102,7 @@ def choose_device(wanted: str) -> str:
     present = {"mps": torch.backends.mps.is_available(), "cuda": torch.cuda.is_available(), "cpu": True}
     if wanted != "auto" and not present[wanted]:
         others = ", ".join(name for name, here in present.items() if here)
-        stop(f"torch {torch.__version__} finds no {wanted} on this machine.", f"This machine has: {others}.")
+        stop(f"torch {torch.__version__} finds no {wanted} on this machine.", f"Available: {others}.")
     return next(name for name in present if present[name]) if wanted == "auto" else wanted
 
 
@@ -112,13 +114,15 @@ def load(kind: str, name: str, **options: Any) -> Any:
     import transformers
 
     if not Path(name).is_dir() and name.startswith((".", "/", "~")):
-        stop(f"There is no folder {name}.", "Name the folder with the model's config.json, or a model of the Hub.")
+        stop(f"There is no folder {name}.", "Name the folder with the model's config.json, or a model on the Hub.")
     try:
         return getattr(transformers, kind).from_pretrained(name, **options)
     except (MemoryError, RuntimeError):
         raise
     except Exception as error:  # transformers and what it uses raise many kinds
-        hint = "Check name, files and network; a gated model needs a login to the Hub, a new one a newer transformers."
+        hint = (
+            "Check the name, files and network. A gated model needs a login to the Hub, a new one a newer transformers."
+        )
         stop(f"{name} cannot be loaded: {(str(error).strip() or repr(error)).splitlines()[0]}", hint)
 
 
@@ -138,7 +142,7 @@ def load_model(name: str, device: str, dtype: str | None) -> Any:
 def add_chat_template(tokenizer: Any, prompts: List[str]) -> List[str]:
     """The prompts as the model's chat template has them."""
     if tokenizer.chat_template is None:
-        stop("This model has no chat template.", "Leave out --chat, or take a model that was made for chats.")
+        stop("This model has no chat template.", "Leave out --chat, or use a chat model.")
     chats = [[{"role": "user", "content": prompt}] for prompt in prompts]
     try:
         return [tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True) for chat in chats]
@@ -203,7 +207,7 @@ def run(arguments: argparse.Namespace) -> None:
         print(text, flush=True)
         total += tokens
     seconds = time.perf_counter() - start
-    report(f"{total} tokens in {seconds:.2f} s: {total / seconds:.1f} tokens/s, with the slower start")
+    report(f"{total} tokens in {seconds:.2f} s: {total / seconds:.1f} tokens/s, including warm-up")
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -222,7 +226,7 @@ def main() -> None:
         if not is_out_of_memory(error):
             raise
         hint = "Use a smaller --batch-size or --max-new-tokens, --dtype float16, or a smaller model."
-        stop(f"The memory is not enough: {(str(error) or repr(error)).splitlines()[0]}", hint)
+        stop(f"Out of memory: {(str(error) or repr(error)).splitlines()[0]}", hint)
 
 
 if __name__ == "__main__":

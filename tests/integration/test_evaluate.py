@@ -117,7 +117,7 @@ def unbroken(torch_env: Path, saved: Callable[..., Path], tmp_path_factory: pyte
 
 def test_the_cpu_and_the_emulated_device_agree(unbroken: Evaluation) -> None:
     out, err = unbroken.said  # type: ignore[attr-defined]
-    assert f"the tokens of cpu in {ROWS} of {ROWS} scenarios" in out
+    assert f"the same tokens as cpu in {ROWS} of {ROWS} scenarios" in out
     assert "The MPS device was emulated" in out
     assert f"{ROWS} of {ROWS} scenarios, " in err
     report = unbroken.report()
@@ -133,10 +133,10 @@ def test_the_cpu_and_the_emulated_device_agree(unbroken: Evaluation) -> None:
 
 def test_every_report_is_written(unbroken: Evaluation) -> None:
     answer = (
-        f"mps gives the same as cpu in {ROWS} of {ROWS} scenarios, on an emulated MPS device, so nothing is said of"
+        f"mps gives the same tokens as cpu in {ROWS} of {ROWS} scenarios, on an emulated MPS device, so speed is not"
     )
-    assert (unbroken.output / "report.md").read_text("utf-8").startswith(f"# {answer} speed\n")
-    assert f"<h1>{answer} speed</h1>" in (unbroken.output / "report.html").read_text("utf-8")
+    assert (unbroken.output / "report.md").read_text("utf-8").startswith(f"# {answer} reported\n")
+    assert f"<h1>{answer} reported</h1>" in (unbroken.output / "report.html").read_text("utf-8")
     assert "matplotlib" not in unbroken.said[1]  # type: ignore[attr-defined]
 
 
@@ -145,7 +145,7 @@ def test_without_matplotlib_one_line_says_what_to_install(unbroken: Evaluation, 
     page = unbroken.output / "report.html"
     _, err = unbroken.run("--batch-size", "3", "--resume", path=tmp_path)
     assert [line for line in err.splitlines() if "mps-patcher[evaluate]" in line] == [
-        "report.html needs matplotlib: install mps-patcher[evaluate], and say --resume to have it."
+        "report.html needs matplotlib: install mps-patcher[evaluate], then repeat the command with --resume."
     ]
     assert not page.exists()
     unbroken.run("--batch-size", "3", "--resume")
@@ -201,7 +201,7 @@ def test_ctrl_c_writes_the_report_of_what_there_is(evaluation: Evaluation, numbe
     process.send_signal(number)
     _, err = process.communicate()
     assert process.returncode == 130
-    assert "error: Interrupted; the results and reports of what is done are in" in err
+    assert "error: Interrupted. Results and reports so far are in" in err
     assert "--resume goes on" in err
     report = evaluation.report()
     assert 2 <= report["scenarios_done"] == evaluation.lines() < ROWS
@@ -210,8 +210,8 @@ def test_ctrl_c_writes_the_report_of_what_there_is(evaluation: Evaluation, numbe
 
 def test_results_are_neither_written_over_nor_mixed(unbroken: Evaluation) -> None:
     before = unbroken.results()
-    assert unbroken.refusal()[0] == f"{unbroken.output} holds the results of an evaluation."
-    cause = "holds the results of another evaluation: batch_size was 3, and is now 1."
+    assert unbroken.refusal()[0] == f"{unbroken.output} already has the results of an evaluation."
+    cause = "has the results of another evaluation: batch_size was 3, and is now 1."
     assert cause in unbroken.refusal("--resume")[0]
     assert unbroken.results() == before
 
@@ -227,7 +227,7 @@ def test_sampling_is_repeated_by_its_seed_and_not_compared(unbroken: Evaluation,
     for folder in ("first", "second"):
         evaluation.output = evaluation.output.with_name(folder)
         out, _ = evaluation.run("--seed", "1", "--repeat", "2", "--batch-size", "3")
-        assert "not compared with cpu, since with sampling each device draws for itself" in out
+        assert "not compared with cpu, because each device samples with its own random generator" in out
         rows = [json.loads(line) for line in (evaluation.output / "results.jsonl").read_text().splitlines()]
         assert {len(output["seconds"]) for row in rows for output in row["outputs"].values()} == {2}
         found.append([row["outputs"]["cpu"]["tokens"] for row in evaluation.results()])
@@ -259,7 +259,7 @@ def test_messages_go_through_the_chat_template(evaluation: Evaluation, saved: Ca
 def test_messages_without_a_chat_template(evaluation: Evaluation) -> None:
     evaluation.write([{"id": "a", "prompt": "Hi"}, {"id": "b", "messages": [{"role": "user", "content": "Hi"}]}])
     cause, hint = evaluation.refusal()
-    assert cause == "Scenario 'b' has messages, and the model's tokenizer has no chat template."
+    assert cause == "Scenario 'b' has messages, but the model's tokenizer has no chat template."
     assert hint.startswith("Write the scenarios with prompt instead of messages")
     assert evaluation.lines() == 0
 
@@ -267,12 +267,12 @@ def test_messages_without_a_chat_template(evaluation: Evaluation) -> None:
 def test_a_prompt_that_is_too_long(evaluation: Evaluation) -> None:
     evaluation.write([{"id": "a", "prompt": "w9 " * 60}, {"id": "b", "prompt": "w9 " * 61}])
     cause, _ = evaluation.refusal()
-    assert cause == "Scenario 'b' has 61 tokens, and with --max-new-tokens 4 needs more than the model's 64 positions."
+    assert cause == "Scenario 'b' has 61 tokens, and with --max-new-tokens 4 exceeds the model's 64 positions."
     assert evaluation.lines() == 0
 
 
 def test_a_folder_that_holds_no_model(evaluation: Evaluation, tmp_path: Path) -> None:
-    for model, what in ((tmp_path, "holds no config.json"), (tmp_path / "none", "is no folder")):
+    for model, what in ((tmp_path, "has no config.json"), (tmp_path / "none", "is not a folder")):
         evaluation.model = model
         assert evaluation.refusal()[0] == f"{model} {what}."
     assert not evaluation.output.exists()
@@ -297,7 +297,7 @@ def test_a_model_without_a_tokenizer(evaluation: Evaluation, saved: Callable[...
 
 def test_a_bad_line_is_told_before_anything_is_started(evaluation: Evaluation) -> None:
     evaluation.scenarios.write_text('{"id": "a", "prompt": "Hi"}\n{"id": "a", "prompt": "Hi"}\n')
-    assert "line 2: the id 'a' is that of line 1 too" in evaluation.refusal()[0]
+    assert "line 2: the id 'a' is also on line 1" in evaluation.refusal()[0]
     assert not evaluation.output.exists()
 
 
@@ -318,8 +318,8 @@ def test_an_installation_with_the_defect_is_patched_in_memory(seed_python: Path,
 @pytest.mark.parametrize(
     ("words", "cause"),
     [
-        (("--devices", "cpu,tpu"), "'tpu' is no device; they are cpu, mps, cuda, with commas between."),
-        (("--devices", "cpu,cpu"), "'cpu,cpu' names a device twice."),
+        (("--devices", "cpu,tpu"), "'tpu' is not a device. The devices are cpu, mps, cuda, separated by commas."),
+        (("--devices", "cpu,cpu"), "'cpu,cpu' names the same device twice."),
         (("--repeat", "0"), "0 is not in the range x>=1."),
     ],
 )

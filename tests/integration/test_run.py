@@ -362,9 +362,9 @@ class TestRefusals:
             (["--"], "There is no program"),
             (["-m"], "There is no program"),
             (["--json", "-c", "0"], "--json"),
-            (["--torch", "2.1", "-c", "0"], "--torch chooses the rules of an emulated device"),
-            (["--", "-I", "-c", "0"], "With -I Python"),
-            (["--", "-uE", "script.py"], "With -E Python"),
+            (["--torch", "2.1", "-c", "0"], "--torch needs --emulate"),
+            (["--", "-I", "-c", "0"], "-I turns the patches off."),
+            (["--", "-uE", "script.py"], "-E turns the patches off."),
             (["unknown", "-c", "0"], "There is no patch 'unknown'"),
         ],
     )
@@ -372,7 +372,7 @@ class TestRefusals:
         assert told in app.refused(*words, code=2)
 
     def test_several_targets(self, app: App, site: Path) -> None:
-        assert "2 targets are named" in app.refused("--site-packages", site, "-c", "0", code=2)
+        assert "2 targets were named" in app.refused("--site-packages", site, "-c", "0", code=2)
 
     def test_no_target(self, app: App, tmp_path: Path) -> None:
         done = app.tool("run", "--site-packages", tmp_path / "nowhere", "-c", "0")

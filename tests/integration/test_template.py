@@ -105,8 +105,8 @@ class TestScript:
         ("--model model --prompts nowhere", "nowhere cannot be read: "),
         ("--model model --prompt x --chat", "This model has no chat template."),
         ("--model bare --prompts prompts --batch-size 2", "neither a pad token nor an end token"),
-        ("--model model --prompt MPS", "The memory is not enough: MPS backend out of memory (MPS allocated: 8.00 GB)"),
-        ("--model model --prompt CPU", "The memory is not enough: DefaultCPUAllocator: can't allocate memory"),
+        ("--model model --prompt MPS", "Out of memory: MPS backend out of memory (MPS allocated: 8.00 GB)"),
+        ("--model model --prompt CPU", "Out of memory: DefaultCPUAllocator: can't allocate memory"),
     )
 
     def test_an_error_is_a_cause_and_a_hint(

@@ -64,13 +64,13 @@ def outcome(torch_version: str, macos: str) -> dict[str, Any]:
 
 
 def fault(on_cpu: Any, on_device: Any, run: generation.Run) -> str | None:
-    """What a run on the device raises, or that it gives other tokens than on the CPU; None if all is well."""
+    """What a run on the device raises, or that it gives tokens differ from the CPU's; None if all is well."""
     expected = generation.tokens(on_cpu, run, "cpu")
     try:
         got = generation.tokens(on_device, run, "mps")
     except Exception as error:
         return said(error)
-    return None if got == expected else "other tokens than on the CPU"
+    return None if got == expected else "tokens differ from the CPU's"
 
 
 def said(error: Exception) -> str:
@@ -92,7 +92,7 @@ def forked(rules: str) -> dict[str, Any]:
         text = stream.read()
     _, status = os.waitpid(child, 0)
     if status or not text:
-        raise RuntimeError(f"the runs under {rules} came to no end")
+        raise RuntimeError(f"the runs under {rules} did not finish")
     return dict(json.loads(text))
 
 

@@ -123,7 +123,7 @@ def check_refused(ending: Ending, point: Point, verb: str) -> None:
 
 def says_not_put_back(ending: Ending) -> bool:
     """Whether the user is told that the target may not be as it was."""
-    return any("Putting everything back failed too" in error["message"] for error in errors(ending))
+    return any("Undoing the changes failed too" in error["message"] for error in errors(ending))
 
 
 def errors(ending: Ending) -> list[dict[str, str]]:

@@ -19,6 +19,7 @@ PACKAGE = ROOT / "patcher"
 # From the bottom to the top: each layer imports from those before it, and from itself without a circle.
 LAYERS = (
     {"errors", "model", "owner", "diff", "text", "traceback", "progress", "selftest", "evaluator", "runtime", "hook"},
+    {"workers"},
     {"catalogue", "edit", "storage", "targets"},
     {"scan", "prepared", "callers", "durations"},
     {"snapshot"},
@@ -31,6 +32,7 @@ LAYERS = (
     {"help_text", "options", "command_options", "evaluation_options", "document", "explain_text"},
     {"terminal", "suggest", "verdict"},
     {"closing"},
+    {"table"},
     {"output"},
     {"boundary"},
     {"commands", "cli", "__main__"},

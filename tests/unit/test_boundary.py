@@ -96,7 +96,7 @@ class TestStreams:
         with Path("/dev/full").open("w") as full:
             done = subprocess.run(line, stdout=full, stderr=subprocess.PIPE, text=True, env=environ(), check=False)
         assert done.returncode == (1 if options in ([], ["--json"]) else 2)
-        assert two_lines(done.stderr)[0] == "The output cannot be written: No space left on device."
+        assert two_lines(done.stderr)[0] == "Cannot write the output: No space left on device."
 
     @needs_full_device
     @pytest.mark.parametrize("arguments", [["--version"], ["-h"], ["apply", "-h"]], ids=" ".join)

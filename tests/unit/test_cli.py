@@ -83,7 +83,7 @@ class TestParsing:
         assert names in result.stderr
         if "-h" in hint:
             command = next((f" {word}" for word in arguments if word in COMMANDS), "")
-            assert hint == f"`mps-patcher{command} -h` tells what it accepts."
+            assert hint == f"Run `mps-patcher{command} -h` for help."
 
     @pytest.mark.parametrize(
         "arguments",

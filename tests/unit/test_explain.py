@@ -15,7 +15,7 @@ from documents import read_document
 
 from patcher import cli
 from patcher.catalogue import load_catalogue
-from patcher.explain import explain_error, known_errors, releases, who_has_it
+from patcher.explain import explain_error, known_errors, releases, united, who_has_it
 from patcher.model import EffectRow, Patch
 from patcher.selftest import rules
 from tests.integration.reports.scenario import Scenario
@@ -66,10 +66,29 @@ class TestKnown:
         said = explained(str(row.error))
         assert said.startswith(f"{row.error}\n\n")
         block = said.split("\n\n  More about it:")[0]
-        assert f"    {who_has_it(row)}\n" in block
+        conditions = who_has_it(row).partition("; ")[2] or "any other package that imports it"
+        assert re.search(rf"^    transformers [^;]+; {re.escape(conditions)}$", block, re.MULTILINE)
         assert not row.cures or f"      other cures: {', or '.join(row.cures)}\n" in block
         assert "  To fix it:  mps-patcher apply\n" in said
         assert all(link in said for link in patch.links)
+
+    def test_rows_that_differ_in_transformers_alone_are_one(self) -> None:
+        said = explained(OTHER_DTYPE)
+        assert said.count("  transformers ") == 1
+        assert "    transformers 4.40 or newer; torch 2.4 - 2.7\n" in said
+
+    @pytest.mark.parametrize(
+        ("specifiers", "expected"),
+        [
+            ((">=4.45,<5.1", ">=4.40,<4.45 || >=5.1"), ">=4.40"),
+            ((">=4.40,<4.41 || >=4.44,<4.45", ">=4.45,<4.46.2"), ">=4.40,<4.41 || >=4.44,<4.46.2"),
+            ((">=4.9,<4.10", ">=4.10,<4.11"), ">=4.9,<4.11"),
+            (("<2.4", ">=2.8"), "<2.4 || >=2.8"),
+            (("", ">=5.1"), ""),
+        ],
+    )
+    def test_spans_that_touch_are_one(self, specifiers: tuple[str, ...], expected: str) -> None:
+        assert united(specifiers) == expected
 
     @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda one: one.name)
     def test_every_report(self, scenario: Scenario) -> None:
@@ -90,6 +109,8 @@ class TestKnown:
             (f"ImportError: {NO_NAME}", f"ImportError: {NO_NAME} from"),
             (f"{NO_NAME} from 'transformers.pytorch_utils' ({SITE}/x.py)", f"ImportError: {NO_NAME} from"),
             ("tuple index out of range", NO_INDEX),
+            (NO_KERNEL.replace("currently", "current"), NO_KERNEL),
+            (f"app.py:3: UserWarning: {rules.FALLBACK.format(op='aten::isin.Tensor_Tensor_out')}", NO_KERNEL),
         ],
     )  # fmt: skip
     def test_as_people_paste_it(self, text: str, start: str) -> None:
@@ -110,6 +131,12 @@ class TestKnown:
         assert {text for text, helps in said.items() if helps} == {
             error.text for error in known_errors() if "is not currently implemented" in error.text
         }
+
+    def test_its_warning_is_no_failure(self) -> None:
+        said = explained(rules.FALLBACK.format(op="aten::isin.Tensor_Tensor_out"))
+        assert "as here, it is only a warning: the CPU computes this, which works but is slower" in said
+        assert "FALLBACK=1 avoids it" not in said
+        assert "only a warning" not in explained(NO_KERNEL)
 
 
 class TestTraceback:
@@ -139,8 +166,8 @@ class TestTraceback:
         script = "def f():\n    return (1,)[3]\nf()\n"
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
         said = refused(f"{before}{done.stderr}")
-        assert "here it does not come from isin_mps_friendly in transformers/pytorch_utils.py" in said
-        assert "mps-patcher does not repair it. Look at <string>, line 2." in said
+        assert "Here it does not come from isin_mps_friendly in transformers/pytorch_utils.py" in said
+        assert "mps-patcher does not fix it. Look at <string>, line 2." in said
 
     def test_a_copy_of_the_function_is_not_the_function(self) -> None:
         copy = TRACEBACK.replace("/transformers/pytorch_utils.py", "/TTS/utils/generic_utils.py")
@@ -223,14 +250,22 @@ class TestOthers:
             (rules.NOT_IMPLEMENTED[(2, 0)].format(op="aten::unique_dim"), "Set PYTORCH_ENABLE_MPS_FALLBACK=1"),
             (rules.FLOAT64, "MPS has no float64"),
             ("Cannot convert a MPS Tensor to float64 dtype", "MPS has no float64"),
-            ("TypeError: BFloat16 is not supported on MPS", "MPS has bfloat16 from torch 2.3 on"),
-            ("MPS BFloat16 is only supported on MacOS 14 or newer", "MPS has bfloat16 from torch 2.3 on"),
+            ("TypeError: BFloat16 is not supported on MPS", "On MPS bfloat16 needs torch 2.3"),
+            ("MPS BFloat16 is only supported on MacOS 14 or newer", "On MPS bfloat16 needs torch 2.3"),
+            (NO_KERNEL.replace("isin", "x").replace("currently", "current"), "Set PYTORCH_ENABLE_MPS_FALLBACK=1"),
+            (f"UserWarning: {rules.FALLBACK.format(op='aten::x')}", "hint: It runs on the CPU, which works but"),
+            ("RuntimeError: MPS backend out of memory (MPS allocated: 9 GB", "do not fit into the memory"),
+            (
+                "The attention mask is not set and cannot be inferred from input because pad token is same as eos",
+                "hint: Pass the attention_mask",
+            ),
+            ("The attention mask and the pad token id were not set.", "hint: Pass the attention_mask"),
         ],
     )
     def test_another_error_of_mps(self, text: str, words: str) -> None:
         said = refused(text)
         assert words in said
-        assert "mps-patcher does not repair that." in said
+        assert "mps-patcher does not fix that." in said
 
     @pytest.mark.parametrize(
         "text",
@@ -238,7 +273,6 @@ class TestOthers:
             "CUDA out of memory",
             "index out of range",
             "IndexError: list index out of range",
-            "isin",
             "MPS",
             ".",
             QUOTED_TWICE,
@@ -246,8 +280,16 @@ class TestOthers:
     )
     def test_an_unknown_one(self, text: str) -> None:
         said = refused(text)
-        assert "none of the errors that mps-patcher knows" in said
+        assert "does not know this error" in said
         assert "mps-patcher doctor" in said
+
+    def test_a_warning_before_a_traceback_is_not_what_failed(self) -> None:
+        warning = "The attention mask and the pad token id were not set."
+        assert "does not know this error" in refused(f'{warning}\n  File "/x/app.py", line 9, in <module>\nKeyError: 1')
+
+    @pytest.mark.parametrize("text", ["isin", "torch.isin", "`torch.isin()`", "isin_mps_friendly"])
+    def test_the_name_of_the_function_alone(self, text: str) -> None:
+        assert "hint: Pass the error itself, or its traceback" in refused(text)
 
 
 class TestInput:
@@ -261,6 +303,13 @@ class TestInput:
 
     def test_the_words_of_the_command_line_go_before_standard_input(self) -> None:
         assert explained(NO_INDEX, stdin="CUDA out of memory").startswith(NO_INDEX)
+
+    def test_a_file(self, tmp_path: Path) -> None:
+        file = tmp_path / "my error.log"
+        file.write_text(NO_INDEX)
+        result = run(str(file))
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr.endswith(f"\nhint: To explain what it holds: mps-patcher explain < '{file}'\n")
 
     def test_there_is_no_json(self) -> None:
         told = read_document(run("--json", NO_INDEX).stdout)

@@ -88,7 +88,7 @@ def test_twice_is_once(one: Env) -> None:
 
 def test_an_older_one_is_brought_up_to_date(older: Env) -> None:
     site = older.target.site_packages
-    assert str(find_fault(older.target)) == f"{info_in(site, '0.9.0')} is of another mps-patcher."
+    assert str(find_fault(older.target)) == f"{info_in(site, '0.9.0')} is from another version of mps-patcher."
     assert lay_hook(older.target)
     assert find_fault(older.target) is None
     assert list(site.glob("mps_patcher_hook-*")) == [info_in(site)]
@@ -107,7 +107,7 @@ def test_what_is_missing_is_laid_again(one: Env, name: str) -> None:
 def test_another_tool_lays_its_own(one: Env, monkeypatch: pytest.MonkeyPatch) -> None:
     lay_hook(one.target)
     monkeypatch.setattr(sys, "executable", shutil.which("env"))
-    assert str(find_fault(one.target)).endswith("is of another mps-patcher.")
+    assert str(find_fault(one.target)).endswith("is from another version of mps-patcher.")
     assert lay_hook(one.target)
     assert (one.target.site_packages / "mps_patcher_hook" / "tool").read_text() == shutil.which("env")
 

@@ -15,10 +15,22 @@ from snapshots import timeless
 
 from patcher import operations
 from patcher.errors import CannotTell
-from patcher.messages import IRREVERSIBLE
+from patcher.messages import IRREVERSIBLE, RESTARTS
 from patcher.model import Effect, NotFound, State
 from patcher.storage.files import digest
 from patcher.storage.lock import LockTimeout, locked
+
+
+@pytest.mark.parametrize("command", ["status", "apply"])
+def test_a_macos_that_the_torch_does_not_run_on(env: Callable[..., Env], command: str) -> None:
+    it = env(torch="2.13.0+cpu")
+    (result,) = it.run(command, ISIN, macos="13").values()
+    assert result.error
+    assert (result.error.code, result.error.exit_code, result.state) == ("no-rules", 3, None)
+    assert result.error.message == "torch 2.13 needs macOS 14 or newer."
+    assert result.error.hint == "Leave out --macos, or ask for 14 or newer."
+    assert fine(it.run(command, ISIN, macos="14.1")).state is not State.MODIFIED
+    assert fine(env(torch=None).run(command, ISIN, macos="12.3")).state is not State.MODIFIED
 
 
 class TestTold:
@@ -31,7 +43,8 @@ class TestTold:
         assert two.picture() == before
         done = two.run(command, diff=True)
         for name, result in done.items():
-            assert dry[name].note == f"not written (dry run): {result.note}"
+            future = re.sub(r"^would (\w+?)e? ", r"\1ed ", str(dry[name].note)).replace(" disable ", " disabled ")
+            assert (dry[name].note != result.note, future) == (True, result.note)
             assert (dry[name].files, dry[name].diff, dry[name].changed) == (result.files, result.diff, False)
             assert [file.after for file in result.files] == [digest(file.path.read_bytes()) for file in result.files]
             assert all(file.before != file.after for file in result.files)
@@ -73,12 +86,15 @@ class TestTold:
         }
         assert set(notes(two.apply()).values()) == {"already patched"}
         two.callers[1].write_bytes(two.callers[1].read_bytes() + b"#\n")
-        assert notes(two.status())[DIRECT] == "transformers/generation/utils.py was edited since it was patched."
+        assert (
+            notes(two.status())[DIRECT]
+            == f"transformers/generation/utils.py was edited since it was patched: {RESTARTS}"
+        )
         reverted = notes(two.revert(force=True))
         (kept,) = two.callers[1].parent.glob("*.kept-*")
         assert reverted == {
-            ISIN: "pytorch_utils.py is as before the patch",
-            DIRECT: f"2 files are as before the patch; your edited file is kept as {kept}",
+            ISIN: "restored pytorch_utils.py",
+            DIRECT: f"restored 2 files; your edited file is kept as {kept}",
         }
         assert notes(two.status()) == unpatched
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -76,22 +77,52 @@ class TestPlace:
     @pytest.mark.parametrize("arguments", [["status", "--python"], ["-q", "status", "--check=1"]])
     def test_what_is_named_for_more_is_the_command(self, arguments: list[str]) -> None:
         """click does not say whose option it is that has no value, or one too many."""
-        assert wrong(*arguments)[1] == "`mps-patcher status -h` tells what it accepts."
+        assert wrong(*arguments)[1] == "Run `mps-patcher status -h` for help."
 
     def test_an_option_of_a_command_before_it(self) -> None:
         told = wrong("--under", ".", "status")
         assert told == (
             "--under is an option of a command.",
-            "Write it after the command: `mps-patcher status --under`.",
+            "Write it after the command: `mps-patcher status --under .`.",
         )
-        assert wrong("--device", "mps")[1] == "Write it after the command: `mps-patcher verify --device`."
+        assert wrong("--device", "mps")[1] == "Write it after the command: `mps-patcher verify --device mps`."
+
+    @pytest.mark.parametrize(
+        ("arguments", "told"),
+        [
+            (["doctor", "--json"], ("`mps-patcher doctor` has no --json.", "status, apply, verify, revert, setup")),
+            (["apply", "--check"], ("`mps-patcher apply` has no --check.", "status, setup")),
+        ],
+    )
+    def test_an_option_of_another_command(self, arguments: list[str], told: tuple[str, str]) -> None:
+        if "--json" in arguments:
+            error = read_document(mps(*arguments).stdout)["error"]
+            assert (error["message"], error["hint"]) == (told[0], f"It is an option of {told[1]}.")
+        else:
+            assert wrong(*arguments) == (told[0], f"It is an option of {told[1]}.")
+
+
+class TestPrograms:
+    @pytest.mark.parametrize(
+        ("typed", "meant"),
+        [
+            ("gen.py", "-- gen.py"),
+            ("--python .venv 'my gen.py' --fast", "--python .venv -- 'my gen.py' --fast"),
+            ("--emulate python gen.py -- --fast", "--emulate -- gen.py -- --fast"),
+            ("--emulate -- python gen.py", "--emulate -- gen.py"),
+            ("-- python -m pytest", "-- -m pytest"),
+        ],
+    )
+    def test_a_script_as_it_is_often_typed(self, typed: str, meant: str) -> None:
+        assert wrong("run", *shlex.split(typed))[1] == f"Did you mean `mps-patcher run {meant}`?"
 
 
 class TestCommands:
     @pytest.mark.parametrize(
         ("typed", "meant"),
         [("aply", "apply"), ("stauts", "status"), ("Verify", "verify"), ("rev", "revert"), ("reverse", "revert"),
-         ("evalute", "evaluate"), ("versions", "version")],
+         ("evalute", "evaluate"), ("versions", "version"), ("install", "apply"), ("Undo", "revert"),
+         ("uninstall", "revert"), ("fix", "apply")],
     )  # fmt: skip
     def test_a_misspelt_one(self, typed: str, meant: str) -> None:
         assert wrong(typed) == (f"There is no command {typed!r}.", f"Did you mean `mps-patcher {meant}`?")
@@ -152,8 +183,8 @@ class TestVersions:
     def test_an_unknown_torch(self, typed: str) -> None:
         for command in (["verify"], ["run", "--emulate"]):
             cause, hint = wrong(*command, f"--torch={typed}")
-            assert f"{typed!r} is not a known release of torch; known are 2.0 to 2.13." in cause
-            assert hint == f"`mps-patcher {command[0]} -h` tells what it accepts."
+            assert cause == f"--torch: {typed!r} is not a known release of torch."
+            assert hint == "Choose one from 2.0 to 2.13."
 
     @pytest.mark.parametrize(
         ("typed", "means"),
@@ -169,8 +200,9 @@ class TestVersions:
     )
     def test_an_unknown_macos(self, typed: str) -> None:
         for command in ("status", "apply", "verify", "run"):
-            cause, _ = wrong(command, f"--macos={typed}")
-            assert f"{typed!r} is not a known macOS; known are 12.3, 13, 14, 15 and 26." in cause
+            cause, hint = wrong(command, f"--macos={typed}")
+            assert cause == f"--macos: {typed!r} is not a known macOS."
+            assert hint == "Choose 12.3, 13, 14, 15 or 26."
 
 
 def given(monkeypatch: pytest.MonkeyPatch, command: str, *arguments: str) -> dict[str, Any]:
@@ -181,6 +213,19 @@ def given(monkeypatch: pytest.MonkeyPatch, command: str, *arguments: str) -> dic
     monkeypatch.setattr(called, "callback", lambda **settings: seen.update(settings))
     assert mps(command, *arguments, *words).exit_code == 0
     return seen
+
+
+@pytest.mark.parametrize(
+    ("arguments", "span"),
+    [
+        (("status", "--lock-timeout", "86401"), "from 0 to 86400"),
+        (("verify", "--timeout", "0"), "from 1 to 86400"),
+        (("evaluate", "--model", "m", "--scenarios", "s", "--repeat", "x"), "of 1 or more"),
+    ],
+)
+def test_a_number_out_of_range(arguments: tuple[str, ...], span: str) -> None:
+    cause, _ = wrong(*arguments)
+    assert cause == f"Invalid value for '{arguments[-2]}': '{arguments[-1]}' is not a whole number {span}."
 
 
 def test_a_home_folder_that_the_shell_did_not_expand(site: Path) -> None:
@@ -220,5 +265,5 @@ class TestStart:
         for command in ("status", "apply", "verify", "revert"):
             result = mps(command, "--python", program)
             assert (result.exit_code, len(result.stderr.splitlines())) == (1, 2)
-            assert re.search("does not have the name of a Python interpreter, so it was not started", result.stderr)
+            assert re.search("is not named like a Python interpreter, so it was not started", result.stderr)
         assert not (tmp_path / "started").exists()

@@ -233,8 +233,8 @@ def test_what_has_no_effect_takes_one_short_line() -> None:
 
 
 def test_what_was_reverted_is_called_so() -> None:
-    told = text("revert", FOUND._replace(state=State.ABSENT, changed=True, note="utils.py is as before the patch"))
-    assert "  isin_mps_friendly  reverted  utils.py is as before the patch" in told.splitlines()
+    told = text("revert", FOUND._replace(state=State.ABSENT, changed=True, note="restored utils.py"))
+    assert "  isin_mps_friendly  reverted  restored utils.py" in told.splitlines()
 
 
 def test_a_target_without_torch_or_installer_says_so() -> None:
@@ -250,10 +250,10 @@ def test_targets_are_set_apart_and_patches_of_one_share_a_headline() -> None:
 
 def test_a_command_names_the_target_where_the_user_did() -> None:
     assert "To fix it:  mps-patcher apply --python venv\n" in text("status", FOUND, place=("--python", "venv"))
-    told = text("status", FOUND, FOUND._replace(target=OTHER), place=("--under", "/"))
+    told = text("status", FOUND, FOUND._replace(target=OTHER), place=("--site-packages", "/a"))
     assert "To fix it:  mps-patcher apply --python /srv/venv/bin/python\n" in told
     assert "To fix it:  mps-patcher apply --site-packages /img/site-packages\n" in told
-    assert told.endswith("2 of 2 targets need a patch. Run: mps-patcher apply --under /")
+    assert told.endswith("2 of 2 targets need a patch. Run: mps-patcher apply --site-packages /a")
     odd = OTHER._replace(site_packages=Path("/img/a\nb'c d"))
     told = text("status", FOUND._replace(target=odd), place=("--site-packages", str(odd.site_packages)))
     assert told.endswith("Run: mps-patcher apply --site-packages $'/img/a\\012b\\047c d'")
@@ -298,7 +298,7 @@ def test_a_check_without_a_detail_is_a_line_all_the_same() -> None:
     [
         ((PASSED,), "1 check passed, on"),
         ((PASSED, PASSED._replace(name="bytecode")), "2 checks passed, on"),
-        ((PASSED, FAILED, SKIPPED), "1 of 3 checks failed, 1 skipped, on"),
+        ((PASSED, FAILED, SKIPPED), "1 failed, 1 passed, 1 skipped, on"),
     ],
 )
 def test_the_conclusion_says_what_was_tested_on_what(checks: tuple[Check, ...], conclusion: str) -> None:
@@ -319,7 +319,7 @@ def test_a_device_of_a_kind_that_is_not_known_is_never_called_real() -> None:
 
 def test_without_a_device_nothing_was_run() -> None:
     told = text("verify", FOUND._replace(checks=(PASSED, SKIPPED)))
-    assert "1 check passed, 1 skipped, from the files alone; neither torch nor transformers was run." in told
+    assert "1 passed, 1 skipped; only files were checked." in told
 
 
 def test_verbose_adds_the_files_and_their_digests() -> None:
@@ -351,7 +351,7 @@ def test_patches_of_a_target_share_the_checks_that_are_not_of_their_own_files() 
         "source",
         "bytecode",
     ]
-    assert "  3 checks passed, " in told
+    assert "  3 checks passed; " in told
 
 
 @pytest.mark.parametrize("width", [40, 60, 80])
@@ -382,6 +382,14 @@ def test_paths_and_commands_are_not_broken() -> None:
         "      again.",
     ]
     assert plain(output.failure(error)).splitlines() == [f"error: {error.message}", f"hint: {error.hint}"]
+
+
+@pytest.mark.parametrize("width", [None, 40])
+def test_a_command_at_the_end_of_a_hint_can_be_pasted(width: int | None) -> None:
+    command = "rm -r '/srv/my app/transformers-4.44.2.dist-info' && uv cache clean transformers"
+    error = PatcherError("several-distributions", "Two.", f"Remove the other, which nothing else needs: {command}")
+    lines = plain(output.failure(error, width=width)).splitlines()
+    assert lines[-1].strip() == (command if width else f"hint: {error.hint}")
 
 
 def test_an_empty_line_of_a_detail_stays() -> None:

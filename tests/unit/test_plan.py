@@ -177,7 +177,7 @@ class TestRefusals:
 class TestEditedSinceInstalled:
     """In a file that RECORD has another digest of, whatever is unknown is the user's, and no release's."""
 
-    NOTE = "apply --force replaces the function; revert then brings the edit back."
+    NOTE = "apply --force replaces the function; revert then restores your edit."
 
     def test_force_patches_the_edited_file_and_revert_brings_the_edit_back(self, one: Env) -> None:
         one.source.write_text(STRANGE)
@@ -212,7 +212,7 @@ class TestEditedSinceInstalled:
         two.callers[0].write_text("import torch\n\nisin = torch.isin\n")
         error = two.apply(DIRECT)[DIRECT].error
         assert error
-        assert (error.code, "leaves the unknown use as it is" in error.hint) == ("edited-file", True)
+        assert (error.code, "leaves the unknown use alone" in error.hint) == ("edited-file", True)
         assert two.apply(DIRECT, force=True)[DIRECT].error is None
 
     @pytest.mark.parametrize("row", ["transformers/pytorch_utils.py,,", "transformers/pytorch_utils.py,md5=x,3", None])
@@ -225,7 +225,7 @@ class TestEditedSinceInstalled:
     def test_uv_is_said_to_hold_it_too(self, env: Callable[..., Env]) -> None:
         one = env(installer="uv")
         one.source.write_text(STRANGE)
-        assert str(one.status()[ISIN].note).endswith("uv's cache may hold the edit too, and bring it back.")
+        assert str(one.status()[ISIN].note).endswith("uv's cache may contain the edit too, and install it again.")
 
 
 class TestEdited:

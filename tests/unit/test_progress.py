@@ -171,9 +171,7 @@ class TestOnATerminal:
         assert re.search(r"passed   source .*\n +passed   bytecode .*\n\Z", terminal.left.rpartition("\n")[0] + "\n")
         terminal.process.send_signal(signal.SIGINT)
         assert terminal.end() == 130
-        assert terminal.left.endswith(
-            "on disk\nerror: Interrupted.\nhint: Run the same command again: it finishes what is left.\n"
-        )
+        assert terminal.left.endswith("on disk\nerror: Interrupted.\nhint: Run the same command again to finish.\n")
         assert is_gone(int(torch.read_text()))
         assert not [*tmp_path.glob("mps-patcher-*")]
 

@@ -25,7 +25,7 @@ def test_it_sets_up_checks_and_removes(one: Env) -> None:
             True,
             "The hook is set up. It applies the patches at the next start of Python, and after each reinstall.",
         ),
-        (None, False, "The hook was set up before."),
+        (None, False, "The hook is already set up."),
         (None, False, "The hook is set up."),
         (None, True, "The hook is removed; the patches stay."),
         (None, False, "There is no hook."),

@@ -89,7 +89,7 @@ class TestStates:
         for path, data in zip(two.sources, originals, strict=True):
             path.write_bytes(data)
         assert two.states() == {ISIN: State.ABSENT, DIRECT: State.UNPATCHED}
-        assert str(two.status()[DIRECT].note).endswith("; the original was put back after it was patched")
+        assert str(two.status()[DIRECT].note).endswith("; the original was restored after it was patched")
         if how == "by apply":
             assert fine(two.apply()).state is State.PATCHED
             assert [path.read_bytes() for path in two.sources] == patched

@@ -90,7 +90,7 @@ def test_output_writes_the_file(options: tuple[str, ...], said: str, tmp_path: P
 
 @pytest.mark.parametrize(
     ("name", "error"),
-    [("mine.py", "exists already"), ("no/folder/x.py", "There is no folder"), ("mine.py/x.py", "There is no folder")],
+    [("mine.py", "already exists"), ("no/folder/x.py", "There is no folder"), ("mine.py/x.py", "There is no folder")],
 )
 def test_output_is_refused(name: str, error: str, tmp_path: Path) -> None:
     mine = tmp_path / "mine.py"

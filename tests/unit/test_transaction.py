@@ -269,7 +269,7 @@ def test_a_fault_that_lasts_is_told_and_the_next_command_repairs_it(it: Env, com
         error = results[ISIN].error
         assert error
         assert error.code == ("bytecode-not-removed" if error.message.startswith("Old bytecode") else "io-error")
-        told += "Putting everything back failed too" in error.message
+        told += "Undoing the changes failed too" in error.message
         do(it, "revert")
         assert it.picture() == original, point
         if command == "revert":
@@ -312,7 +312,7 @@ def test_ctrl_c_that_cannot_be_undone_says_so(one: Env) -> None:
         error = one.apply(ISIN)[ISIN].error
     assert error
     assert error.code == "put-back-failed"
-    assert error.message.startswith("Interrupted. Putting everything back failed too: ")
+    assert error.message.startswith("Interrupted. Undoing the changes failed too: ")
     do(one, "revert")
 
 

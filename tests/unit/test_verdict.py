@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from patcher import messages
 from patcher.model import Effect, Impact, Result, State, Target
 from patcher.verdict import Need, judge, show_range, verification
 
@@ -26,6 +27,8 @@ NONE = Impact(effect=Effect.NONE, torch="2.1.0", macos="14")
 ISIN = Result(target=TARGET, patch="isin_mps_friendly", state=State.UNPATCHED, impact=FAILS)
 DIRECT = ISIN._replace(patch="direct_isin")
 FAILURE = "generate() fails on Apple GPUs here: IndexError: x"
+UNKNOWN = "cannot tell whether generate() works on Apple GPUs here"
+EDITED = ISIN._replace(state=State.MODIFIED, note=f"It {messages.EDITED}: {messages.RESTARTS}")
 NEWER = TARGET._replace(version="5.1.0")
 
 
@@ -67,6 +70,15 @@ NEWER = TARGET._replace(version="5.1.0")
             "cannot tell whether generate() works on Apple GPUs here: isin_mps_friendly is absent",
         ),
         ((ISIN._replace(state=State.MODIFIED, impact=NONE), DIRECT), Need.LOOK, FAILURE),  # which needs the other
+        ((EDITED._replace(impact=NONE), DIRECT), Need.EDITED, FAILURE),
+        *(
+            ((edited, DIRECT._replace(state=State.PATCHED)), need, f"{UNKNOWN}: isin_mps_friendly is modified")
+            for edited, need in (
+                (EDITED, Need.EDITED),
+                (EDITED._replace(impact=NONE), Need.EDITED),
+                (EDITED._replace(impact=NONE, note=f"It {messages.EDITED}, and has no backup"), Need.LOOK),
+            )
+        ),
     ],
 )
 def test_the_worst_patch_counts(results: tuple[Result, ...], need: Need, sentence: str) -> None:

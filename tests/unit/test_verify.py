@@ -23,6 +23,7 @@ from patcher import evidence, operations
 from patcher.catalogue import load_catalogue
 from patcher.errors import CannotTell
 from patcher.evidence import RUNNING, UNAVAILABLE
+from patcher.messages import RESTARTS
 from patcher.model import Check, Device, Result, State, Target
 from patcher.storage.lock import LockTimeout
 from patcher.targets.find import TargetOptions, find_targets
@@ -183,9 +184,9 @@ class TestStates:
     def test_edited(self, patched: Target, text: str) -> None:
         with edited(file_of(patched), "import inspect\n", text):
             result = proven(patched, static=True)
-        assert checks(result, "failed")["source"] == f"{ISIN.file} was edited since it was patched"
+        assert checks(result, "failed")["source"] == f"{ISIN.file} was edited since it was patched: {RESTARTS}"
         assert error(result) == ("verification-failed", 1)
-        assert "mps-patcher status" in hint(result)
+        assert "`mps-patcher apply --force`" in hint(result)
 
     def test_unparsable(self, unpatched: Target) -> None:
         with edited(file_of(unpatched), "import inspect\n", "import import\n"):
@@ -229,7 +230,7 @@ class TestStates:
         with edited(file_of(target), "def isin_mps_friendly(", "def isin_elsewhere("):
             result = proven(target, static=True)
             assert (result.state, error(result)) == (State.ABSENT, ("verification-failed", 1))
-            assert "which was not expected" in checks(result, "failed")["source"]
+            assert "unlike in known releases" in checks(result, "failed")["source"]
             assert "mps-patcher apply" not in hint(result)
 
     def test_direct_calls_are_verified_with_the_function_that_they_are_sent_to(self, calls: Target) -> None:
@@ -321,7 +322,7 @@ class TestSelfTest:
         target = patched if code == "no-torch" else patched._replace(python=None, torch="2.1.0")
         result = proven(target)
         assert list(checks(result, "passed")) == ["source", "bytecode"]
-        why = f"{patched.python} finds no torch" if target.python else "there is no interpreter to run it with"
+        why = "no torch" if target.python else "there is no interpreter to run it"
         assert checks(result, "skipped") == dict.fromkeys(RUNNING, why)
         assert error(result) == (code, 3)
         assert proven(target, static=True).error is None
@@ -341,7 +342,7 @@ class TestSelfTest:
             ("import os; os._exit(7)", "the interpreter ended with status 7"),
             ("import os; os.abort()", "the interpreter was killed by SIGABRT"),
             ("raise ImportError('no libtorch')", "the interpreter ended with status 1: ImportError: no libtorch"),
-            ("import time; time.sleep(600)", "it was not done after 3 s"),
+            ("import time; time.sleep(600)", "not finished after 3 s"),
             ("raise SystemExit(0)", "the self-test stopped"),
         ],
     )
@@ -351,7 +352,7 @@ class TestSelfTest:
         result = proven(patched._replace(torch="2.1.0"), timeout=3)
         assert list(checks(result, "passed")) == ["source", "bytecode"]
         assert checks(result, "failed") == {"contract": how}
-        assert checks(result, "skipped") == dict.fromkeys(RUNNING[1:], "contract came to no end")
+        assert checks(result, "skipped") == dict.fromkeys(RUNNING[1:], "contract did not finish")
         assert error(result) == ("verification-failed", 1)
 
     def test_an_interpreter_that_dies_at_once_fails_the_first_check(
@@ -451,7 +452,9 @@ class TestSelfTest:
         assert error(result) == (code, 3)
         assert result.error
         assert (result.error.message, result.error.hint) == ("there is none.", UNAVAILABLE[code])
-        assert checks(result, "skipped") == dict.fromkeys(RUNNING, "there is none")
+        assert checks(result, "skipped") == dict.fromkeys(
+            RUNNING, "no torch" if code == "no-torch" else "there is none"
+        )
         with edited(file_of(patched), "import inspect\n", "import inspect  # by hand\n"):
             failed = answering(report)
         # of a device that is not here nothing can be told, whatever the file says; of the others it tells
@@ -472,15 +475,15 @@ class TestSelfTest:
         done = {"name": "bytecode", "status": "passed", "detail": "", "seconds": 0.0}
         result = answering(json.dumps({"planned": ALL[1:], "checks": [done]}), errors, ending)
         assert checks(result, "failed") == {"contract": detail}
-        assert checks(result, "skipped") == dict.fromkeys(RUNNING[1:], "contract came to no end")
+        assert checks(result, "skipped") == dict.fromkeys(RUNNING[1:], "contract did not finish")
         assert result.error
-        assert result.error.message == "1 of 5 checks failed: contract."
+        assert result.error.message == "1 check failed: contract."
 
     @pytest.mark.parametrize(
         "report", ["", "[]", "null", '{"checks": [{"name": 1}]}', '{"checks": 5}', '{"device": 5}']
     )
     def test_a_report_that_it_did_not_write_fails(self, report: str, answering: Callable[..., Result]) -> None:
-        assert checks(answering(report), "failed") == {"bytecode": "the self-test's report cannot be read"}
+        assert checks(answering(report), "failed") == {"bytecode": "the report of the self-test is damaged"}
 
 
 SOMEBODY = 54321
@@ -582,7 +585,7 @@ class TestWithTorch:
         assert list(checks(result, "skipped")) == list(RUNNING)
         assert result.error
         assert result.error.code == "verification-failed"  # for the file is unpatched
-        assert "cannot be told that it is 2.1" in checks(result, "skipped")["contract"]
+        assert "cannot be made to see torch 2.1" in checks(result, "skipped")["contract"]
 
     def test_on_a_terminal_each_check_says_how_far_it_is(self, whole_patched: Target, tmp_path: Path) -> None:
         place = ["verify", "--device", "emulated", "--python", whole_patched.python]
@@ -627,13 +630,13 @@ def _right("""
         failed = checks(result, "failed")
         assert list(failed) == ["source", "contract", "generate"]
         assert "values differ" in failed["contract"]
-        assert "other tokens than on the CPU" in failed["generate"]
+        assert "tokens differ from the CPU's" in failed["generate"]
 
     def test_a_caller_with_another_function_is_named(self, whole_patched: Target) -> None:
         caller = whole_patched.site_packages / "transformers" / "generation" / "stopping_criteria.py"
         with edited(caller, "\nlogger = ", "\nisin_mps_friendly = torch.isin\nlogger = "):
             result = proven(whole_patched, device="emulated", timeout=300)
-        told = "another function, or none, in transformers.generation.stopping_criteria"
+        told = "wrong or missing function in transformers.generation.stopping_criteria"
         assert checks(result, "failed")["callers"] == told
         assert "contract" in checks(result, "passed")
 
@@ -649,5 +652,5 @@ def _right("""
         result = proven(whole_patched, device="emulated", torch="1.5")
         assert error(result) == ("no-rules", 3)
         assert result.error
-        assert result.error.message == "The rules of torch 1.5 are not known, those of 2.0 and later are."
+        assert result.error.message == "torch 1.5 is not known to the emulated device; 2.0 and newer are."
         assert list(checks(result, "skipped")) == list(RUNNING)

@@ -84,7 +84,7 @@ def apply(folder: str, site_packages: str) -> str:
             timeout=LIMIT, start_new_session=True,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
-        return f"mps-patcher apply cannot be run: {error}"
+        return f"cannot run mps-patcher apply: {error}"
     why = done.stderr.decode("utf-8", "replace").strip().replace("\n", " ")
     return f"transformers was replaced; mps-patcher apply: {why or 'done'}"
 

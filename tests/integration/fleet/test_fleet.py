@@ -73,7 +73,7 @@ def test_check_mode_names_those_that_apply_then_changes(control: Control, instal
     assert changing(foretold.changed) == changing(done.changed) == PATCHABLE
     assert foretold.failed == done.failed == {"broken", "readonly"}
     for ended in (foretold, done):
-        assert "the file system is read-only" in ended.message("readonly")
+        assert "read-only file system" in ended.message("readonly")
         assert "Mount it writable" in ended.message("readonly")
         assert "Restart the programs that have transformers loaded" in ended.output
     now = control.digests()

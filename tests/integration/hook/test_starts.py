@@ -79,7 +79,7 @@ def test_a_tool_that_is_gone_is_asked_for_once(hooked: Any) -> None:
     (hooked.package / "tool").write_text("/nowhere/python")
     out, err = hooked.start(env=VERBOSE)
     assert out == "unpatched"
-    assert err.startswith("mps-patcher: mps-patcher apply cannot be run: [Errno 2]")
+    assert err.startswith("mps-patcher: cannot run mps-patcher apply: [Errno 2]")
     assert hooked.start(env=VERBOSE) == ("unpatched", "")
 
 

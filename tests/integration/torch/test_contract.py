@@ -24,7 +24,7 @@ def run(function: Callable[..., Any], rules: Rules, monkeypatch: pytest.MonkeyPa
 
 
 def test_the_fixed_function_keeps_it(any_mps: Rules, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "cases equal torch.isin on the CPU" in run(replacement.isin_mps_friendly, any_mps, monkeypatch)
+    assert "cases match torch.isin on the CPU" in run(replacement.isin_mps_friendly, any_mps, monkeypatch)
 
 
 def body_a(elements: Any, test_elements: Any) -> Any:
@@ -42,7 +42,7 @@ def reads_back(elements: Any, test_elements: Any) -> Any:
 def test_others_do_not(function: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     rules = Rules((2, 1), (13, 0))
     on = device.Device("emulated-mps", "2.1", "13", rules)
-    with on.active(), pytest.raises(checks.Failed, match="cases failed; the first, "):
+    with on.active(), pytest.raises(checks.Failed, match=r"cases failed\. The first: "):
         run(function, rules, monkeypatch)
 
 

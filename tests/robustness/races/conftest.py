@@ -35,7 +35,7 @@ SECONDS = float(os.environ.get("RACES_SECONDS", "60"))
 SEED = int(os.environ.get("RACES_SEED", time.time_ns() % 10**6))
 CLEAN = (
     "- after each of them every file was the wheel's that was installed last, or what the journal says we made of it;",
-    "  where transformers was uninstalled, no file and no folder of it or of ours was there.",
+    "  where transformers was uninstalled, no file or folder of it or of mps-patcher was left.",
 )
 MADE = {"INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json"}
 """What installers add to the dist-info."""

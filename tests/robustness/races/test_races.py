@@ -279,9 +279,9 @@ def summary(tally: Tally, seed: int, seconds: float) -> list[str]:
         f"{PROCESSES} processes at a time for {seconds:g} s on one target of three files and two patches, seed {seed}:",
         "",
         f"- {sum(commands.values())} commands: {kinds}; {tally.kills} of them were killed by SIGKILL;",
-        f"- {sum(tally.states.values())} states told, all true: {states};",
-        f"- {tally.reads} reads of the files and RECORD meanwhile, none torn and none missing;",
-        f"- bytecode made {tally.compiled} times meanwhile, none of it stale in the end;",
-        f"- the longest that a command took, with its wait for the others: {tally.longest:.1f} s;",
+        f"- {sum(tally.states.values())} states reported, all correct: {states};",
+        f"- {tally.reads} reads of the files and RECORD meanwhile, none partial and none missing;",
+        f"- bytecode compiled {tally.compiled} times meanwhile, none of it stale in the end;",
+        f"- the slowest command, including its wait for the others: {tally.longest:.1f} s;",
         "- in the end `revert` gave back every byte, mode and time.",
     ]

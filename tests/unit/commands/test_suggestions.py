@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -74,7 +75,7 @@ class TestStatus:
     def test_of_several_targets(self, site: Path, unpacked: Callable[..., Path]) -> None:
         other, top = unpacked(), site.parents[2]
         places = ["--under", top, "--site-packages", other]
-        result = run("status", *places)
+        result = run("status", "-v", *places)
         for found in (site, other):
             (command,) = re.findall(rf"To fix it: +(.* {re.escape(str(found))})$", result.stdout, re.MULTILINE)
             assert follow(command).exit_code == 0
@@ -90,6 +91,53 @@ class TestStatus:
         assert shown(result) == {}
         assert "The target cannot be patched as it is.\n" in result.stdout
         assert run("apply", "--site-packages", site).exit_code == 1
+
+    @pytest.mark.parametrize("names", [[], [PATCH], ["direct_isin"]])
+    @pytest.mark.parametrize("edited", ["original", "function gone", "function changed", "caller changed"])
+    def test_of_what_was_edited_since(
+        self, unpacked: Callable[..., Path], shortened: Callable[[Path], Path], names: list[str], edited: str
+    ) -> None:
+        site = shortened(unpacked("4.44.2"))
+        file, caller = patched_file(site), site / "transformers" / "generation" / "utils.py"
+        original = file.read_bytes()
+        run("apply", "--site-packages", site)
+        at, content = {
+            "original": (file, original),  # an installer's
+            "function gone": (file, original + b"# mine\n"),
+            "function changed": (file, file.read_bytes().replace(b"\n    ", b"\n    return None\n    ", 1)),
+            "caller changed": (caller, caller.read_bytes() + b"# mine\n"),
+        }[edited]
+        at.write_bytes(content)
+        result = run("status", *names, "--check", "--site-packages", site)
+        if (edited, names) == ("caller changed", [PATCH]):  # its function is there, for all who call it
+            assert result.exit_code == 0
+            return
+        assert (result.exit_code, "is patched." in result.stdout) == (4, False)
+        command = shown(result)["To fix it"]
+        assert ("--force" in command) == (edited != "original")
+        assert shown(result)["Run"] == command
+        assert follow(command).exit_code == 0
+        assert is_patched(site)
+        assert [path.read_bytes() for path in site.rglob("*.kept-*")] == [content] * ("--force" in command)
+
+    def test_of_many_of_which_one_was_edited_since(self, site: Path, unpacked: Callable[..., Path]) -> None:
+        others = [unpacked() for _ in range(8)]
+        places = [word for one in (site, *others) for word in ("--site-packages", one)]
+        run("apply", *places)
+        patched_file(site).write_bytes(patched_file(site).read_bytes() + b"# mine\n")
+        result = run("status", "--check", *places)
+        assert (result.exit_code, "1 of 9 targets was edited since it was patched." in result.stdout) == (4, True)
+        assert follow(shown(result)["Run"]).exit_code == 0
+        assert run("status", "--check", *places).exit_code == 0
+
+    def test_of_an_edit_whose_original_is_lost(self, site: Path) -> None:
+        run("apply", "--site-packages", site)
+        patched_file(site).write_bytes(b"# mine\n")
+        (backup,) = site.glob("transformers-*.dist-info/mps-patcher/*pytorch_utils*.orig")
+        backup.write_bytes(b"")
+        result = run("status", "--check", "--site-packages", site)
+        assert (result.exit_code, shown(result)) == (4, {})
+        assert "The target cannot be patched as it is." in result.stdout
 
 
 class TestAfterApply:
@@ -129,6 +177,21 @@ class TestAfterApply:
 
 
 class TestHints:
+    def test_they_repeat_what_was_typed(self, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(site.parent)
+        result = run("verify", "--static", "--site-packages", site.name)
+        assert hinted(result) == [f"mps-patcher apply --site-packages {site.name}"]
+
+    def test_where_there_is_no_torch(self, site: Path) -> None:
+        python = site.parents[2] / "bin" / "python"
+        python.parent.mkdir()
+        python.symlink_to(sys.executable)
+        (site.parents[2] / "pyvenv.cfg").write_text("")
+        run("apply", "--site-packages", site)
+        (command,) = hinted(run("verify", "--python", python))
+        assert command == f"mps-patcher verify --static --python {python}"
+        assert follow(command).exit_code == 0
+
     def test_of_a_failed_verification(self, site: Path) -> None:
         place = ["--static", "--site-packages", site]
         (command,) = hinted(run("verify", *place))
@@ -159,6 +222,14 @@ class TestHints:
         assert follow(force).exit_code == 0
         assert is_patched(site)
 
+    def test_of_a_failed_verification_of_an_edited_file(self, site: Path) -> None:
+        run("apply", "--site-packages", site)
+        patched_file(site).write_bytes(patched_file(site).read_bytes() + b"# by hand\n")
+        place = ["--static", "--site-packages", site]
+        (command,) = hinted(run("verify", *place))
+        assert follow(command).exit_code == 0
+        assert run("verify", *place).exit_code == 0
+
     @pytest.mark.parametrize("command", ["apply", "revert"])
     def test_of_an_edited_file(self, site: Path, command: str) -> None:
         run("apply", "--site-packages", site)
@@ -166,6 +237,7 @@ class TestHints:
         patched_file(site).write_bytes(edited)
         result = run(command, "--site-packages", site)
         assert result.exit_code == (1 if command == "revert" else 0)
+        assert re.search("--force.* starts from the original again, and keeps a copy of the edited file", result.output)
         for hint in hinted(result):
             assert follow(hint).exit_code == 0
             (kept,) = patched_file(site).parent.glob("*.kept-*")

@@ -88,7 +88,7 @@ class TestWaiting:
                 assert told == []
                 continue
             assert result.stderr.splitlines() == told
-            assert [f"{folder}, for at most 1 s." in line for line in told] == [True]
+            assert [f"{folder}, at most 1 s." in line for line in told] == [True]
             (only,) = read(result)["results"]
             assert only["error"]["code"] == "locked"
             assert str(folder) in only["error"]["message"]

@@ -260,7 +260,7 @@ def test_what_libcst_does_not_read_as_python_does_is_refused() -> None:
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
-        (b"extra = 1\n", "the rest of the file would not be read as it was"),
+        (b"extra = 1\n", "the rest of the file would change its meaning"),
         (b"from __future__ import (\n", "cannot be parsed as Python"),
         (OLD.encode(), "defines isin_mps_friendly 2 times"),
     ],

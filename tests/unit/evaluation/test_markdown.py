@@ -42,7 +42,7 @@ def test_a_whole_report() -> None:
         "\n"
         "/models/small: 2 of 3 scenarios, greedy search, float32, batches of 2, at most 8 new tokens\n"
         "\n"
-        "**1 fault: one device clearly preferred its token, so one of the two is wrong.**\n"
+        "**1 fault: one device clearly preferred another token, so one of the two is wrong.**\n"
         "\n"
         "|  | cpu | cuda |\n"
         "|---|---|---|\n"
@@ -51,16 +51,16 @@ def test_a_whole_report() -> None:
         "| latency p50, p90 | 2 s, 2 s | 0.5 s, 0.5 s |\n"
         "| peak memory | 0 MB | 0 MB |\n"
         "\n"
-        "- cuda: the tokens of cpu in 0 of 2 scenarios\n"
-        "  - ties: 1, where two tokens were as good as equal\n"
-        "  - FAULTS: 1, where one device clearly preferred its token, so one of them is wrong\n"
+        "- cuda: the same tokens as cpu in 0 of 2 scenarios\n"
+        "  - ties: 1, where rounding decided between two tokens\n"
+        "  - FAULTS: 1, where one device clearly preferred another token, so one is wrong\n"
         "- cuda: 4 times the scenarios per second of cpu (the median over the batches)\n"
         "\n"
         "## Differing scenarios\n"
         "\n"
-        "2 differences, faults before ties; results.jsonl has all that was generated.\n"
+        "2 differences, faults before ties; results.jsonl has the full outputs.\n"
         "\n"
-        "The first differing token stands between ⟦ and ⟧.\n"
+        "The first differing token is between ⟦ and ⟧.\n"
         "\n"
         "### Fault: `s4`\n"
         "\n"
@@ -78,7 +78,7 @@ def test_a_whole_report() -> None:
         "\n"
         "```text\na⟦y⟧\n```\n"
         "\n"
-        "Token 2 is the first that differs.\n"
+        "Token 2 is the first to differ.\n"
         "\n"
         '| score on | \u2068"x"\u2069 (cpu) | \u2068"y"\u2069 (cuda) | distance |\n'
         "|---|---|---|---|\n"
@@ -97,7 +97,7 @@ def test_a_whole_report() -> None:
         "\n"
         "```text\na⟦y⟧\n```\n"
         "\n"
-        "Token 2 is the first that differs.\n"
+        "Token 2 is the first to differ.\n"
         "\n"
         '| score on | \u2068"x"\u2069 (cpu) | \u2068"y"\u2069 (cuda) | distance |\n'
         "|---|---|---|---|\n"
@@ -151,7 +151,7 @@ def test_an_emulated_device_has_no_rates() -> None:
     text = made(rows, devices=[CPU, EMULATED])
     assert "\n|  | cpu | mps (emulated) |\n" in text
     assert "\n| tokens/s (p10 - p90) | 2 (2 - 2) | - |\n" in text
-    assert text.count("how fast MPS is cannot be told here") == 1
+    assert text.count("says nothing about the speed of MPS") == 1
     assert "times the scenarios" not in text
 
 

@@ -49,7 +49,7 @@ def test_a_new_folder_is_made_and_has_the_options(tmp_path: Path) -> None:
 
 def test_results_are_not_written_over(folder: Path) -> None:
     error = refusal(lambda: begin(folder, options(7)))
-    assert (error.code, error.message) == ("results-exist", f"{folder} holds the results of an evaluation.")
+    assert (error.code, error.message) == ("results-exist", f"{folder} already has the results of an evaluation.")
     assert "--resume" in error.hint
     assert len(list(read_rows(folder))) == 5
 
@@ -113,7 +113,7 @@ def test_what_follows_a_damaged_line_is_done_again(folder: Path, damage: bytes) 
 def test_another_evaluation_is_not_gone_on_with(folder: Path, changes: dict[str, Any], cause: str) -> None:
     error = refusal(lambda: begin(folder, options(7, **changes), resume=True))
     assert error.code == "other-evaluation"
-    assert error.message.startswith(f"{folder} holds the results of another evaluation: {cause}")
+    assert error.message.startswith(f"{folder} has the results of another evaluation: {cause}")
     assert list(read_rows(folder)) == simple_rows(5)
 
 
@@ -125,7 +125,7 @@ def test_the_same_evaluation_may_come_from_elsewhere(folder: Path) -> None:
 def test_results_without_options(folder: Path) -> None:
     (folder / "options.json").unlink()
     error = refusal(lambda: begin(folder, options(7), resume=True))
-    assert (error.code, error.hint) == ("results-damaged", "Begin again in another folder.")
+    assert (error.code, error.hint) == ("results-damaged", "Start again in another folder.")
 
 
 def test_two_evaluations_do_not_write_to_one_folder(folder: Path) -> None:

@@ -51,34 +51,34 @@ def test_what_a_scenario_may_be(path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "cause"),
     [
-        (b"nonsense", "this is no JSON: Expecting value at column 1"),
-        (b'{"id": "b", "prompt": "x"', "this is no JSON: Expecting ',' delimiter at column 26"),
+        (b"nonsense", "this is not JSON: Expecting value at column 1"),
+        (b'{"id": "b", "prompt": "x"', "this is not JSON: Expecting ',' delimiter at column 26"),
         (b'["b"]', "expected an object, not a list"),
-        (b'"b"', "expected an object, not a text"),
+        (b'"b"', "expected an object, not a string"),
         (b"17", "expected an object, not a number"),
-        (b'{"id": "b", "prompt": "caf\xe9"}', "byte 27 is not UTF-8, as JSON is"),
+        (b'{"id": "b", "prompt": "caf\xe9"}', "byte 27 is not UTF-8"),
         (b"[" * 100_000, "this JSON cannot be read: "),
         (b'{"id": 1' + b"0" * 5000 + b', "prompt": "x"}', "this JSON cannot be read: "),
-        (b'{"prompt": "x"}', "there is no id; every scenario needs one of its own"),
-        (b'{"id": true, "prompt": "x"}', "expected a text or an integer as id, not true or false"),
-        (b'{"id": 1.5, "prompt": "x"}', "expected a text or an integer as id, not a number"),
-        (b'{"id": null, "prompt": "x"}', "expected a text or an integer as id, not null"),
+        (b'{"prompt": "x"}', "there is no id; every scenario needs a unique one"),
+        (b'{"id": true, "prompt": "x"}', "id must be a string or an integer, not true or false"),
+        (b'{"id": 1.5, "prompt": "x"}', "id must be a string or an integer, not a number"),
+        (b'{"id": null, "prompt": "x"}', "id must be a string or an integer, not null"),
         (b'{"id": " ", "prompt": "x"}', "id is empty"),
-        (b'{"id": "a", "prompt": "x"}', "the id 'a' is that of line 1 too; each may occur once"),
-        (b'{"id": "b"}', "expected either prompt or messages, and there is neither"),
-        (b'{"id": "b", "prompt": "x", "messages": []}', "expected either prompt or messages, and there are both"),
-        (b'{"id": "b", "prompt": 5}', "expected a text as prompt, not a number"),
+        (b'{"id": "a", "prompt": "x"}', "the id 'a' is also on line 1; ids must be unique"),
+        (b'{"id": "b"}', "expected either prompt or messages, but there is neither"),
+        (b'{"id": "b", "prompt": "x", "messages": []}', "expected either prompt or messages, but there are both"),
+        (b'{"id": "b", "prompt": 5}', "prompt must be a string, not a number"),
         (b'{"id": "b", "prompt": ""}', "prompt is empty"),
-        (b'{"id": "b", "prompt": "\\ud800"}', "prompt holds half of a surrogate pair, which is no character"),
-        (b'{"id": "b", "prompt": "x", "expected": 4}', "expected a text as expected, not a number"),
+        (b'{"id": "b", "prompt": "\\ud800"}', "prompt contains half of a surrogate pair, which is not a character"),
+        (b'{"id": "b", "prompt": "x", "expected": 4}', "expected must be a string, not a number"),
         (b'{"id": "b", "prompt": "x", "answer": "y"}', "a scenario has no 'answer'; its keys are id, prompt, "),
-        (b'{"id": "b", "messages": []}', "expected a list with at least one message as messages, not an empty list"),
-        (b'{"id": "b", "messages": {}}', "expected a list with at least one message as messages, not an object"),
-        (b'{"id": "b", "messages": ["x"]}', "expected an object as message 1, not a text"),
+        (b'{"id": "b", "messages": []}', "messages must be a list of at least one message, not an empty list"),
+        (b'{"id": "b", "messages": {}}', "messages must be a list of at least one message, not an object"),
+        (b'{"id": "b", "messages": ["x"]}', "message 1 must be an object, not a string"),
         (b'{"id": "b", "messages": [{"role": "user"}]}', "message 1 has no content"),
         (b'{"id": "b", "messages": [{"content": "x"}]}', "message 1 has no role"),
         (b'{"id": "b", "messages": [{"role": "", "content": "x"}]}', "role of message 1 is empty"),
-        (b'{"id": "b", "messages": [{"role": "u", "content": []}]}', "expected a text as content of message 1, not an"),
+        (b'{"id": "b", "messages": [{"role": "u", "content": []}]}', "content of message 1 must be a string, not an"),
         (b'{"id": "b", "messages": [{"role": "u", "content": "x", "n": 1}]}', "message 1 has no 'n'; its keys are"),
     ],
 )
@@ -91,12 +91,12 @@ def test_a_bad_line_is_named_with_what_was_expected(path: Path, line: bytes, cau
 
 def test_a_line_that_repeats_an_integer_as_text(path: Path) -> None:
     error = refusal(path, b'{"id": 1, "prompt": "x"}\n{"id": "1", "prompt": "x"}\n')
-    assert "line 2: the id '1' is that of line 1 too" in error.message
+    assert "line 2: the id '1' is also on line 1" in error.message
 
 
 @pytest.mark.parametrize("content", [b"", b"\n \n", b"\xef\xbb\xbf"])
 def test_a_file_without_a_scenario(path: Path, content: bytes) -> None:
-    assert refusal(path, content).message == f"{path} holds no scenario."
+    assert refusal(path, content).message == f"{path} has no scenarios."
 
 
 def test_what_is_no_file(tmp_path: Path) -> None:

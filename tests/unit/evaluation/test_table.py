@@ -26,9 +26,9 @@ def test_two_real_devices() -> None:
         "  cpu   0.5 (0.5 - 0.5)          2 (2 - 2)             2 s, 2 s          0 MB         -\n"
         "  cuda  2 (2 - 2)                8 (8 - 8)             0.5 s, 0.5 s      0 MB         -\n"
         "\n"
-        "  cuda: the tokens of cpu in 1 of 3 scenarios\n"
-        "    ties: 1, where two tokens were as good as equal\n"
-        "    FAULTS: 1, where one device clearly preferred its token, so one of them is wrong\n"
+        "  cuda: the same tokens as cpu in 1 of 3 scenarios\n"
+        "    ties: 1, where rounding decided between two tokens\n"
+        "    FAULTS: 1, where one device clearly preferred another token, so one is wrong\n"
         "  cuda: 4 times the scenarios per second of cpu (the median over the batches)\n"
         "  results and report: results"
     )
@@ -39,15 +39,15 @@ def test_an_emulated_device_is_called_so_and_has_no_rates() -> None:
     shown = as_table(summarize(options(1, devices=[CPU, EMULATED]), [row(0, 0, outputs)]), FOLDER)
     (line,) = (line for line in shown.splitlines() if line.startswith("  mps (emulated)  "))
     assert line.split() == ["mps", "(emulated)", "-", "-", "-", "-", "0", "of", "1"]
-    assert "  mps (emulated): the tokens of cpu in 1 of 1 scenarios\n" in shown
-    assert "\n  The MPS device was emulated, with the CPU's kernels: how fast MPS is cannot be told here.\n" in shown
+    assert "  mps (emulated): the same tokens as cpu in 1 of 1 scenarios\n" in shown
+    assert "\n  The MPS device was emulated on the CPU, which says nothing about the speed of MPS.\n" in shown
     assert "times the scenarios" not in shown
 
 
 def test_sampling_is_not_compared() -> None:
     shown = as_table(summarize(options(2, seed=7), simple_rows(2)), FOLDER)
     assert "sampling with seed 7" in shown
-    assert "cuda: not compared with cpu, since with sampling each device draws for itself" in shown
+    assert "cuda: not compared with cpu, because each device samples with its own random generator" in shown
 
 
 def test_nothing_done() -> None:

@@ -83,13 +83,13 @@ def test_nobody_need_import_it(package: Path) -> None:
 )
 def test_a_module_of_generation_with_another_function_is_named(package: Path, text: str) -> None:
     (package / "generation" / "stopping_criteria.py").write_text(text)
-    told = "another function, or none, in transformers.generation.stopping_criteria"
+    told = "wrong or missing function in transformers.generation.stopping_criteria"
     assert ask("callers", package) == (None, told)
 
 
 def test_a_model_with_another_function_is_named(package: Path) -> None:
     (package / "models" / "other.py").write_text(f"{NAME} = len\n")
-    told = "another function, or none, in transformers.models.other"
+    told = "wrong or missing function in transformers.models.other"
     assert ask("callers", package, "transformers.models.other") == (None, told)
 
 

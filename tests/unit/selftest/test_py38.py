@@ -116,5 +116,5 @@ def test_another_copy_is_seen_there(env: Environment, unpacked: Callable[..., Pa
     assert str(other / PATCHED) in found["detail"]
     assert env.bytecode(PYTHONPATH=str(other.parent)) == {
         "status": "failed",
-        "detail": "this interpreter finds no transformers.pytorch_utils",
+        "detail": "this interpreter does not find transformers.pytorch_utils",
     }

@@ -395,3 +395,6 @@ def test_every_refusal_of_the_system_has_a_cause_and_a_cure(number: int | None, 
     assert caught.value.message.startswith("some/file: ")
     assert caught.value.hint
     assert "\n" not in caught.value.message + caught.value.hint
+    if number == errno.EACCES:
+        assert caught.value.message == "some/file: permission denied (EACCES)."
+        assert "`mps-patcher run`, which changes no file" in caught.value.hint

@@ -61,8 +61,8 @@ def test_it_waits_as_long_as_it_is_told_and_says_so_once(tmp_path: Path) -> None
     with lock(tmp_path, exclusive=True), pytest.raises(PatcherError) as caught, waiting:
         pass
     assert 0.2 <= time.monotonic() - began < 5
-    assert said == [f"Waiting for another mps-patcher to finish with {tmp_path}, for at most 0.2 s."]
-    assert (caught.value.code, caught.value.message) == ("locked", f"{tmp_path} is in use by another mps-patcher.")
+    assert said == [f"Waiting for another mps-patcher to finish with {tmp_path}, at most 0.2 s."]
+    assert (caught.value.code, caught.value.message) == ("locked", f"{tmp_path} is being used by another mps-patcher.")
 
 
 def test_who_does_not_wait_says_nothing_of_it(tmp_path: Path) -> None:

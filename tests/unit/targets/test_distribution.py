@@ -170,7 +170,7 @@ def test_of_several_the_version_in_the_code_tells_whose_the_files_are(folder: Pa
     stale = {"4.45.1": old, "4.44.2": folder / INFO}.get(stated or "")
     gone = [stale] if stale else [folder / "transformers", old, folder / INFO]
     assert told.hint.endswith(f": rm -r {shlex.join(map(str, gone))}")
-    assert (f"the files are those of {stated}." if stale else "cannot be told.") in told.message
+    assert (f"the files are those of {stated}." if stale else "which one the files belong to.") in told.message
 
 
 @pytest.mark.parametrize("owner", ["4.45.1", "4.44.2"])
@@ -202,11 +202,11 @@ def owned_by(folder: Path, name: str, version: str) -> None:
 
 def test_files_of_another_project_are_told_with_its_name(folder: Path) -> None:
     stating("4.26.1")(folder)
-    assert "something that is no installer put files of 4.26.1 in" in refusal(folder).message
+    assert "are those of 4.26.1." in refusal(folder).message
     owned_by(folder, "adapter-transformers", "3.2.1.post0")
     told = refusal(folder)
     assert told.code == "version-mismatch"
-    assert "but adapter-transformers 3.2.1.post0 put files of 4.26.1 in" in told.message
+    assert "are those of 4.26.1, from adapter-transformers 3.2.1.post0." in told.message
     shutil.rmtree(folder / INFO)
     told = refusal(folder)
     assert told.code == "no-metadata"

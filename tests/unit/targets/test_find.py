@@ -212,9 +212,10 @@ class TestUnder:
     def test_nothing_below(self, look: Any, tmp_path: Path) -> None:
         (empty,) = look(under=[tmp_path])
         assert (empty.error.code, empty.error.exit_code, empty.site_packages) == ("no-transformers", 3, tmp_path)
-        assert empty.error.message == f"There is no transformers installed below {tmp_path} (it lies below {tmp_path})."
+        assert empty.error.message == f"There is no transformers installed below {tmp_path}."
         (missing,) = look(under=[tmp_path / "missing"])
         assert (missing.error.code, missing.error.exit_code) == ("unreadable-folder", 1)
+        assert missing.error.message == f"{tmp_path / 'missing'} does not exist."
 
     def test_what_could_not_be_searched_is_told(
         self, install: Any, look: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -322,7 +323,7 @@ def test_a_current_folder_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(PatcherError) as caught:
         current_folder()
     assert caught.value.code == "no-current-folder"
-    assert caught.value.message == "The current folder is gone, or cannot be told: No such file or directory."
+    assert caught.value.message == "The current folder cannot be found: No such file or directory."
 
 
 class TestDefault:
@@ -390,6 +391,7 @@ class TestDefault:
 
     def test_an_active_environment_that_is_gone(self, given: Any, look: Any, tmp_path: Path) -> None:
         (found,) = look(**{**given, "VIRTUAL_ENV": tmp_path / "gone"})
+        assert found.error.hint == "Name one with --python, or unset VIRTUAL_ENV."
         assert (found.python, found.error.code) == (tmp_path / "gone" / "bin" / "python", "python-not-found")
 
     def test_a_venv_further_up(self, places: Any, install: Any, environ: Any, cwd: Path) -> None:

@@ -56,7 +56,7 @@ def test_what_pip_must_not_replace_is_told_in_words(folder: Path, installer: str
 @pytest.mark.parametrize("version", ["4.46.0.dev0", "4.45.1+metal"])
 def test_what_no_index_has_is_told_in_words(folder: Path, version: str) -> None:
     (folder / INFO / "METADATA").write_text(f"Name: transformers\nVersion: {version}\n")
-    assert hint(folder) == f"So be it. Install transformers {version} again from where it came."
+    assert hint(folder) == f"So be it. Install transformers {version} again from its source."
 
 
 def test_where_the_version_is_not_known_no_command_is_named(folder: Path) -> None:
