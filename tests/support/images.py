@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import pwd
 import shutil
 import stat
 import subprocess
@@ -76,6 +77,14 @@ def install_tools(tools: Sequence[str] = TOOLS) -> None:
         subprocess.run([installer, "-qq", *command], check=True, env=environ, stdout=sys.stderr)
 
 
+def rootless_user() -> pwd.struct_passwd | None:
+    """A user of this machine to whom /etc/subuid and /etc/subgid give users for containers."""
+    given = [{line.partition(":")[0] for line in _lines(Path(name))} for name in ("/etc/subuid", "/etc/subgid")]
+    return next(
+        (user for user in pwd.getpwall() if user.pw_uid and all(user.pw_name in names for names in given)), None
+    )
+
+
 def base_archive(name: str = "bookworm-python3", packages: Sequence[str] = PACKAGES) -> Path:
     """A tar of Debian 12 with python3, or with other packages, made once for all checkouts."""
     archive = torch_env.cache() / "images" / f"{name}.tar"
@@ -98,20 +107,30 @@ def download(requirements: Sequence[str], folder: Path) -> None:
 
 
 class Engine:
-    """podman with a store of its own."""
+    """podman, and buildah, with a store of their own; for root, or rootless for a `user` who then owns `folder`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, user: pwd.struct_passwd | None = None) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "containers.conf").write_text(CONF)
         self.environ = os.environ | {"CONTAINERS_CONF": str(folder / "containers.conf")}
+        self.identity: dict[str, object] = {}
+        if user:
+            os.chown(folder, user.pw_uid, user.pw_gid)
+            self.environ |= {"HOME": str(folder), "XDG_RUNTIME_DIR": str(folder)}
+            self.identity = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
 
     def podman(self, *words: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
         """One command. What it said, of both outputs together, is its `stdout`."""
+        return self._call("podman", *words, check=check)
+
+    def _call(self, tool: str, *words: str | Path, check: bool) -> subprocess.CompletedProcess[str]:
         stores = ["--root", str(self.folder / "store"), "--runroot", str(self.folder / "run")]
-        command = ["podman", *stores, "--storage-driver", "overlay", *map(str, words)]
+        command = [tool, *stores, "--storage-driver", "overlay", *map(str, words)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL}
-        done = subprocess.run(command, env=self.environ, text=True, check=False, **pipes)  # type: ignore[call-overload]
+        done = subprocess.run(  # type: ignore[call-overload]
+            command, cwd=self.folder, env=self.environ, text=True, check=False, **pipes, **self.identity
+        )
         if check and done.returncode:
             raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}")
         return done  # type: ignore[no-any-return]
@@ -134,14 +153,15 @@ class Engine:
         timestamp: int | None = 0,
         cached: bool = False,
         arguments: Mapping[str, str] | None = None,
+        builder: str = "podman",
         check: bool = True,
     ) -> subprocess.CompletedProcess[str]:
-        """Builds an image, offline; with a `timestamp` no time in it is later."""
+        """Builds an image by podman or buildah, offline; with a `timestamp` no time in it is later."""
         given = [f"--build-arg={name}={value}" for name, value in {"BASE": BASE, **(arguments or {})}.items()]
         options = ["--pull=never", "--network=none", "--layers", *([] if cached else ["--no-cache"])]
         options += [f"--timestamp={timestamp}"] if timestamp is not None else []
         options += [f"--target={target}"] if target else []
-        return self.podman("build", *given, *options, "-t", tag, context, check=check)
+        return self._call(builder, "build", *given, *options, "-t", tag, context, check=check)
 
     def run(self, tag: str, *command: str, options: Sequence[str] = (), check: bool = True) -> str:
         """What the command says in the image, on a read-only root and without a network."""
@@ -187,6 +207,10 @@ def main() -> int:
         print(f"error: no image can be built or run here: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _lines(file: Path) -> list[str]:
+    return file.read_text("utf-8").splitlines() if file.exists() else []
 
 
 def _content(opened: tarfile.TarFile, name: str) -> bytes:

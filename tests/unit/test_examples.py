@@ -27,3 +27,4 @@ def test_the_example_installs_this_version() -> None:
     from patcher import __version__
 
     assert re.findall(r"ARG MPS_PATCHER=(.*)", (CONTAINER / "Containerfile").read_text("utf-8")) == [__version__] * 2
+    assert re.findall(r"mps-patcher==([\d.]+)", (ROOT / "docs" / "container.md").read_text("utf-8")) == [__version__]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,10 +29,27 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     made.close()
 
 
+@pytest.fixture
+def rootless() -> Iterator[Engine]:
+    """The engine of an ordinary user, in a folder that he can reach; skips where there is none or he may not."""
+    user = images.rootless_user()
+    if os.geteuid() or user is None or not shutil.which("newuidmap"):
+        pytest.skip("needs root to become a user of /etc/subuid and /etc/subgid, and newuidmap")
+    with tempfile.TemporaryDirectory() as folder:
+        made = Engine(Path(folder), user)
+        said = made.podman("unshare", "true", check=False)
+        if said.returncode:
+            pytest.skip(f"no container for {user.pw_name}: {said.stdout}")
+        made.import_base()
+        yield made
+        made.close()
+
+
 @pytest.fixture(scope="session")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tool as this checkout makes it, and what it needs."""
     folder = tmp_path_factory.mktemp("wheels")
+    folder.chmod(0o755)  # for who builds as an ordinary user
     torch_env.call([*torch_env.pip(sys.executable), "wheel", "--no-deps", "-w", str(folder), str(ROOT)])
     (tool,) = folder.glob("mps_patcher-*.whl")
     images.download([str(tool)], folder)

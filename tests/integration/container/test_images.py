@@ -9,11 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from documented import code_blocks
 from images import BASE, Engine, Layer
 
 pytestmark = pytest.mark.container
 
-EXAMPLE = "localhost/example:1"
+EXAMPLE, BUILT = "localhost/example:1", "localhost/built:1"
 USER = "--user=10001:10001"
 Step = Callable[..., tuple[int, str]]
 PYTHON = "/opt/app/bin/python"
@@ -43,8 +44,8 @@ print("mps-patcher" in open(module.__file__).read(), function(torch.tensor([[1, 
 """
 
 
-def patched_layer(engine: Engine, tag: str) -> Layer:
-    layer = engine.layers(tag)[-1]
+def patched_layer(engine: Engine, tag: str, place: int = -1) -> Layer:
+    layer = engine.layers(tag)[place]
     assert layer is not None, "it is larger than 1 MB"
     return layer
 
@@ -124,6 +125,20 @@ class TestOneLayer:
             assert f"No module named '{name}'" in said
 
 
+def test_the_two_lines_for_ones_own_containerfile(stages: Engine, wheels: Path, tmp_path: Path) -> None:
+    """On a Python without bytecode of its own, as docker.io/library/python is; the registry is a folder of wheels."""
+    shutil.copytree(wheels, tmp_path / "wheels")
+    (lines,) = code_blocks("container.md", "In your own Containerfile", "dockerfile")
+    registry = "COPY wheels /wheels\nENV PIP_NO_INDEX=1 PIP_FIND_LINKS=/wheels"
+    bare = "RUN find /usr/lib/python3* -name '*.pyc' -delete"
+    (tmp_path / "Containerfile").write_text(f"FROM localhost/environment:1\n{registry}\n{bare}\n{lines}")
+    stages.build(tmp_path, "localhost/own:1")
+    layer = patched_layer(stages, "localhost/own:1")
+    assert layer.names() == {SOURCE, WHITE_OUT}
+    assert b"mps-patcher" in layer.files[SOURCE]
+    assert layer.size < 20_000
+
+
 def test_a_copy_of_the_patched_environment_runs_on_the_bare_base(step: Step, stages: Engine, tmp_path: Path) -> None:
     assert step(f"apply --python {PYTHON}")[0] == 0
     folder = tmp_path / "copy"
@@ -142,18 +157,37 @@ def test_bytecode_of_the_layers_below_never_runs(step: Step, stages: Engine, mod
     assert stages.run("localhost/step:1", PYTHON, "-c", RUNS, options=[USER]).strip().endswith(f"True /{SOURCE}")
 
 
-class TestTwoBuilds:
-    """The same from the same, whenever and wherever it is built."""
+def built(engine: Engine, folder: Path, builder: str = "podman") -> list[str]:
+    """What tells one image from another, of the example without torch as one builder makes it."""
+    engine.build(folder, BUILT, arguments={"VERIFY": "--static"}, builder=builder)
+    return [engine.inspect(BUILT, shown) for shown in ("{{.Id}}", "{{.Digest}}", "{{.RootFS.Layers}}")]
 
-    def test_they_are_the_same_image(self, engine: Engine, slim: Path, tmp_path: Path) -> None:
-        facts = []
-        for name in ("one", "another"):
-            folder = shutil.copytree(slim, tmp_path / name / "context")
-            tag = f"localhost/{name}:1"
-            engine.build(folder, tag, arguments={"VERIFY": "--static"})
-            facts.append([engine.inspect(tag, shown) for shown in ("{{.Id}}", "{{.Digest}}", "{{.RootFS.Layers}}")])
-            time.sleep(1.1)
-        assert facts[0] == facts[1]
+
+@pytest.fixture(scope="module")
+def facts(engine: Engine, slim: Path) -> list[str]:
+    return built(engine, slim)
+
+
+class TestTwoBuilds:
+    """The same from the same, whenever, wherever and by whomever it is built."""
+
+    def test_they_are_the_same_image(self, engine: Engine, slim: Path, facts: list[str], tmp_path: Path) -> None:
+        folder = shutil.copytree(slim, tmp_path / "context")
+        time.sleep(1.1)
+        assert built(engine, folder) == facts
+
+    @pytest.mark.skipif(not shutil.which("buildah"), reason="needs buildah")
+    def test_buildah_makes_the_same_image(self, engine: Engine, slim: Path, facts: list[str]) -> None:
+        assert built(engine, slim, builder="buildah") == facts
+
+    @pytest.mark.usefixtures("facts")
+    def test_an_ordinary_user_makes_the_same_layers(self, engine: Engine, rootless: Engine, slim: Path) -> None:
+        """Their files, modes, owners and times; a rootless podman adds extended attributes of overlayfs."""
+        built(rootless, shutil.copytree(slim, rootless.folder / "context"))
+        ours, roots = ([layer and layer.members for layer in made.layers(BUILT)] for made in (rootless, engine))
+        assert ours == roots
+        assert patched_layer(rootless, BUILT, -2).files == patched_layer(engine, BUILT, -2).files
+        assert rootless.run(BUILT, PYTHON, "-c", RUNS).strip().endswith(f"True /{SOURCE}")
 
     def test_another_time_is_another_layer_of_the_same_source(self, step: Step, stages: Engine) -> None:
         found = []
