@@ -449,6 +449,7 @@ def test_what_the_selftest_is_given() -> None:
         "HOME": "/root",
         "LC_ALL": "C",
         "OMP_NUM_THREADS": "2",
+        "PYTHONDONTWRITEBYTECODE": "1",
         "PYTORCH_MPS_LOW_WATERMARK_RATIO": "0",
     }
     others = {"HF_TOKEN": "t", "PYTORCH_ENABLE_MPS_FALLBACK": "1", "path": "/", "LC": "x", "MY_LC_": "x"}
