@@ -13,10 +13,7 @@ from patcher.verdict import Need, judge, verification
 
 Groups = Mapping[Target | NotFound, tuple[Result, ...]]
 RESTART = "Restart Python, notebooks and servers that have transformers loaded."
-AGAIN = (
-    "A reinstall or upgrade of transformers removes the patch: run apply again after it. "
-    "docs/environments.md has recipes that do so."
-)
+AGAIN = "A reinstall or upgrade of transformers removes the patch: run apply again after it"
 _NEEDS = {
     Need.PATCH: ("needs a patch", "need a patch"),
     Need.EDGE_CASES: ("needs a patch only for edge cases", "need a patch only for edge cases"),
@@ -146,7 +143,10 @@ def _after_care(
     yield from steps("To prove it:", [invocation.suggest("verify", *verification(changed))], style)
     undo = invocation.suggest("revert") if is_revertible else "reinstall transformers (there is no backup)"
     yield from steps("To undo it: ", [undo], style)
-    yield from sentence(AGAIN, style, 0)
+    can_start = all(target.python for target in changed)
+    yield from sentence(f"{AGAIN}, or once:" if can_start else f"{AGAIN}.", style, 0)
+    if can_start:
+        yield f"  {invocation.suggest('setup')}"
 
 
 def _targets(count: int) -> str:

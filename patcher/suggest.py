@@ -25,10 +25,11 @@ class Invocation(NamedTuple):
     dry_run: bool = False
 
     def suggest(self, command: str, *options: str, target: Target | None = None) -> str:
-        """Another command for the same patches, and the same targets or that one alone."""
+        """Another command for the same patches, and the same targets or that one alone; `setup` is for all patches."""
+        names = () if command == "setup" else self.names
         macos = ("--macos", self.macos) if self.macos and command == "apply" else ()
         place = place_of(target) if target and self.place else self.place
-        return shell_words(("mps-patcher", command, *self.names, *options, *macos, *place))
+        return shell_words(("mps-patcher", command, *names, *options, *macos, *place))
 
 
 def place_of(target: Target) -> tuple[str, ...]:

@@ -392,6 +392,14 @@ def test_a_command_at_the_end_of_a_hint_can_be_pasted(width: int | None) -> None
     assert lines[-1].strip() == (command if width else f"hint: {error.hint}")
 
 
+def test_setup_is_offered_where_an_interpreter_can_run_it() -> None:
+    changed = FOUND._replace(changed=True, state=State.PATCHED)
+    told = text("apply", changed, place=("--python", ".venv"))
+    assert told.endswith("run apply again after it, or once:\n  mps-patcher setup --python .venv")
+    image = changed._replace(target=TARGET._replace(python=None))
+    assert text("apply", image).endswith("run apply again after it.")
+
+
 def test_an_empty_line_of_a_detail_stays() -> None:
     empty = FOUND._replace(checks=(PASSED._replace(detail="one\n\ntwo"),))
     for width in (70, None):
