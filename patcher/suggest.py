@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from patcher.diff import octal_escaped
+from patcher.errors import PatcherError
 from patcher.model import NotFound, Result, Target
 
 _COMMAND = re.compile(r"`(mps-patcher (?:status|apply|verify|revert|setup|run)\b[^`]*)`")
@@ -41,13 +42,19 @@ def place_of(target: Target) -> tuple[str, ...]:
 
 def completed(result: Result, invocation: Invocation) -> Result:
     """The result, with the target in each command of its error's hint, if the user had to name it."""
-    error, target = result.error, result.target
-    if error is None or isinstance(target, NotFound) or not invocation.place:
+    if result.error is None or isinstance(result.target, NotFound):
         return result
+    return result._replace(error=completed_error(result.error, result.target, invocation))
+
+
+def completed_error(error: PatcherError, target: Target, invocation: Invocation) -> PatcherError:
+    """The error of a target, with the target in each command of its hint, if the user had to name it."""
+    if not invocation.place:
+        return error
     is_alone = len(invocation.place) == len(("--python", "PATH")) and invocation.place[0] != "--under"
     place = shell_words(invocation.place if is_alone else place_of(target))
     hint = _COMMAND.sub(lambda found: found[0] if _PLACE.search(found[1]) else f"`{found[1]} {place}`", error.hint)
-    return result._replace(error=type(error)(error.code, error.message, hint))
+    return type(error)(error.code, error.message, hint)
 
 
 def shell_words(words: Sequence[str]) -> str:

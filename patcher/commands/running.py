@@ -14,13 +14,14 @@ from patcher import progress
 from patcher.boundary import echo, notify
 from patcher.catalogue import load_catalogue
 from patcher.command_options import ProgramCommand, check_run_options, program_words, run_options
-from patcher.commands.patching import lock_timeout
+from patcher.commands.patching import invocation_of, lock_timeout
 from patcher.errors import PatcherError
 from patcher.evaluation.options import EvaluateOptions
 from patcher.evaluation_options import evaluate_options, find_target
 from patcher.help_text import HelpfulCommand
 from patcher.options import NonEmptyPath, OutputOptions, Request, common_options, target_options
 from patcher.storage.lock import LockTimeout
+from patcher.suggest import completed_error
 from patcher.template import KINDS, render, write_new
 
 
@@ -38,10 +39,13 @@ def run_command(request: Request, emulate: bool, torch: str | None, macos: str |
     check_run_options(emulate=emulate, torch=torch)
     words, target = program_words(), request.target()
     emulation = Emulation(torch=torch, macos=macos) if emulate else None
-    environ = prepare(
-        target, request.patches, named=request.named, lock=lock_timeout(request), macos=macos, unpatched=unpatched,
-        emulate=emulation, environ=os.environ,
-    )  # fmt: skip
+    try:
+        environ = prepare(
+            target, request.patches, named=request.named, lock=lock_timeout(request), macos=macos,
+            unpatched=unpatched, emulate=emulation, environ=os.environ,
+        )  # fmt: skip
+    except PatcherError as error:
+        raise completed_error(error, target, invocation_of(request)) from error
     if emulation:
         notify(emulation_notice(target, emulation), request.output)
     replace_process([str(target.python), *words], environ)
