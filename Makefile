@@ -22,6 +22,7 @@ help:
 	@echo 'make test-seed           those of the pair of the first bug report: torch 2.1.0 + transformers 4.45.1'
 	@echo 'make test-compatibility  compare docs/compatibility.json with fresh runs (RELEASES=all or some; else a sample)'
 	@echo 'make test-container      build examples/container as real images, run them, compare them'
+	@echo 'make test-installers     follow every hint, and the hook, with real pip, uv and poetry'
 	@echo 'make test-recipes        follow docs/environments.md with the real tools; install the wheel; try action.yml'
 	@echo 'make test-browser        open the report of evaluate in headless Chromium'
 	@echo 'make test-fleet          play examples/ansible on twelve hosts of its own over SSH, minutes'
@@ -78,6 +79,10 @@ can-container: $(READY)
 .PHONY: test-container
 test-container: $(READY)
 	$(PY) -m pytest -m container tests/integration/container $(ARGS)
+
+.PHONY: test-installers
+test-installers: $(READY)
+	$(PY) $(TESTS) -m installers $(ARGS) || test $$? -eq 5
 
 .PHONY: test-recipes
 test-recipes: $(READY)

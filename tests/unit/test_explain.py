@@ -219,6 +219,7 @@ class TestTraceback:
         assert "jane" not in said
 
 
+@pytest.mark.models
 class TestRealOnes:
     """Raised by an unpatched transformers 4.45.1 on the emulated device."""
 

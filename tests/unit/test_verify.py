@@ -544,6 +544,7 @@ def whole_patched(whole: Target, tmp_path_factory: pytest.TempPathFactory) -> Ta
     return apply(target_of(python=prefix / "bin" / "python"))
 
 
+@pytest.mark.models
 class TestWithTorch:
     """A real transformers 4.45.1 beside a real torch. Each full verification takes a while: there are few."""
 

@@ -14,7 +14,7 @@ import pytest
 
 from patcher import __version__
 
-pytestmark = pytest.mark.recipes
+pytestmark = pytest.mark.installers
 
 ROOT = Path(__file__).parents[3]
 PROJECT = """

@@ -6,6 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+pytestmark = pytest.mark.installers
+
 
 def test_each_installation_is_patched_at_the_next_start(new: Any, installer: Any, small: Callable[[str], Path]) -> None:
     """A reinstall, an upgrade, a downgrade, and one where there was none any more."""

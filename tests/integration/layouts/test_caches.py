@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.installers
 RELEASE = "4.50.3"
 """Both patches are needed, and there are only three direct calls in two files."""
 PATCHED = {"isin_mps_friendly": "patched", "direct_isin": "patched"}

@@ -16,6 +16,7 @@ import pytest
 
 from patcher.storage.record import record_row
 
+pytestmark = pytest.mark.installers
 INFO = "transformers-4.45.1.dist-info"
 OTHER = "transformers-4.44.2.dist-info"
 SOURCE = "transformers/pytorch_utils.py"
