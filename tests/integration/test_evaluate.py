@@ -202,7 +202,7 @@ def test_ctrl_c_writes_the_report_of_what_there_is(evaluation: Evaluation, numbe
     _, err = process.communicate()
     assert process.returncode == 130
     assert "error: Interrupted. Results and reports so far are in" in err
-    assert "--resume goes on" in err
+    assert "with --resume to continue" in err
     report = evaluation.report()
     assert 2 <= report["scenarios_done"] == evaluation.lines() < ROWS
     assert report["complete"] is False
@@ -320,7 +320,7 @@ def test_an_installation_with_the_defect_is_patched_in_memory(seed_python: Path,
     [
         (("--devices", "cpu,tpu"), "'tpu' is not a device. The devices are cpu, mps, cuda, separated by commas."),
         (("--devices", "cpu,cpu"), "'cpu,cpu' names the same device twice."),
-        (("--repeat", "0"), "0 is not in the range x>=1."),
+        (("--repeat", "0"), "of 1 or more."),
     ],
 )
 def test_a_wrong_command_line(evaluation: Evaluation, words: tuple[str, ...], cause: str) -> None:
