@@ -320,7 +320,7 @@ def test_an_installation_with_the_defect_is_patched_in_memory(seed_python: Path,
     [
         (("--devices", "cpu,tpu"), "'tpu' is not a device. The devices are cpu, mps, cuda, separated by commas."),
         (("--devices", "cpu,cpu"), "'cpu,cpu' names the same device twice."),
-        (("--repeat", "0"), "of 1 or more."),
+        (("--repeat", "0"), "'0' is not a whole number of 1 or more."),
     ],
 )
 def test_a_wrong_command_line(evaluation: Evaluation, words: tuple[str, ...], cause: str) -> None:
