@@ -81,7 +81,7 @@ def pretend(version: str) -> Optional[str]:
             return None
         # it reached for what only a newer torch has
         return "With torch %s, transformers cannot be made to see torch %s (%s)" % (installed, version, error)
-    return None if utils.is_torch_available() else "This transformers does not work with torch %s" % version
+    return None if utils.is_torch_available() else "This transformers does not run with torch %s" % version
 
 
 def _can_import_transformers() -> bool:
