@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from patcher.explain import FALLBACK_VARIABLE, Explanation, KnownError, links, united, who_has_it
 from patcher.model import Effect, EffectRow
-from patcher.text import wrapped
+from patcher.terminal import wrap
 
 _FALLBACK = {
     "NotImplementedError": "avoids it too, but is slower: the CPU then computes this.",
@@ -18,8 +18,8 @@ _FALLBACK = {
 def as_explanation(found: Explanation, width: int | None) -> str:
     """The error, who has it, and what ends it; sentences wrapped at `width` columns, or not at all."""
     paragraphs = [
-        [wrapped(found.error.text, width)],
-        *([wrapped(text, width, "  ")] for text in _warnings(found)),
+        [_wrapped(found.error.text, width)],
+        *([_wrapped(text, width, "  ")] for text in _warnings(found)),
         *_conditions(found, width),
         list(_cures(found, width)),
         ["  More about it:", *(f"    {link}" for link in links(found.error))],
@@ -29,7 +29,7 @@ def as_explanation(found: Explanation, width: int | None) -> str:
 
 def as_list(errors: Sequence[KnownError], width: int | None) -> str:
     """The known errors, and how to ask for one."""
-    lines = [wrapped(error.text, width, "  ", "    ") for error in errors]
+    lines = [_wrapped(error.text, width, "  ", "    ") for error in errors]
     usage = (
         "Paste one of them:    mps-patcher explain 'IndexError: tuple index out of range'",
         "or pipe a traceback:  python app.py 2>&1 | mps-patcher explain",
@@ -84,9 +84,9 @@ def _merged(rows: Iterable[EffectRow]) -> list[EffectRow]:
 def _row(row: EffectRow, width: int | None) -> Iterator[str]:
     is_open = (row.error or "").startswith("ImportError") and not row.installed
     importing = "; any other package that imports it" if is_open else ""
-    yield wrapped(f"{who_has_it(row)}{importing}", width, "    ", "      ")
+    yield _wrapped(f"{who_has_it(row)}{importing}", width, "    ", "      ")
     if row.cures:
-        yield wrapped(f"other cures: {', or '.join(row.cures)}", width, "      ")
+        yield _wrapped(f"other cures: {', or '.join(row.cures)}", width, "      ")
 
 
 def _cures(found: Explanation, width: int | None) -> Iterator[str]:
@@ -94,6 +94,13 @@ def _cures(found: Explanation, width: int | None) -> Iterator[str]:
         yield "  To fix it:  mps-patcher run -- SCRIPT"
     else:
         yield "  To fix it:  mps-patcher apply"
-        yield wrapped("`mps-patcher status` says whether your installation needs it.", width, "  ")
+        yield _wrapped("`mps-patcher status` says whether your installation needs it.", width, "  ")
     if (words := _FALLBACK.get(found.error.raised_as)) and not found.is_warning:
-        yield wrapped(f"{FALLBACK_VARIABLE} {words}", width, "  ")
+        yield _wrapped(f"{FALLBACK_VARIABLE} {words}", width, "  ")
+
+
+def _wrapped(text: str, width: int | None, indent: str = "", hanging: str | None = None) -> str:
+    """The text between its indentation and `width`; `hanging` is the indentation of the lines after the first."""
+    hanging = indent if hanging is None else hanging
+    first, *others = wrap(text, width and width - max(len(indent), len(hanging)))
+    return "\n".join([indent + first, *(hanging + line for line in others)])

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "patcher"
 # From the bottom to the top: each layer imports from those before it, and from itself without a circle.
 LAYERS = (
-    {"errors", "model", "owner", "diff", "text", "traceback", "progress", "selftest", "evaluator", "runtime", "hook"},
+    {"errors", "model", "owner", "diff", "traceback", "progress", "selftest", "evaluator", "runtime", "hook"},
     {"workers"},
     {"catalogue", "edit", "storage", "targets"},
     {"scan", "prepared", "callers", "durations"},
@@ -29,9 +29,9 @@ LAYERS = (
     {"operations", "evidence", "template", "explain"},
     {"verify", "run", "doctor"},
     {"evaluation"},
-    {"help_text", "options", "command_options", "evaluation_options", "document", "explain_text"},
+    {"help_text", "options", "command_options", "evaluation_options", "document"},
     {"terminal", "suggest", "verdict"},
-    {"closing"},
+    {"closing", "explain_text"},
     {"table"},
     {"output"},
     {"boundary"},
