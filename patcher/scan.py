@@ -47,12 +47,13 @@ def scan_package(site_packages: Path, package: str, catalogue: Sequence[Patch], 
     with explained(site_packages / package):
         for entry in _entries_below(site_packages / package):
             if entry.name.endswith(".py") and entry.is_file():
-                found, path = _search(entry, None if entry.path in always else searched, buffer), entry.path[start:]
-                missing.discard(os.fsencode(path))
+                found = _search(entry, None if entry.path in always else searched, buffer)
                 if isinstance(found, FileImage):
-                    images[PurePosixPath(path)] = found
+                    images[PurePosixPath(entry.path[start:])] = found
                 elif is_as_listed:
-                    is_as_listed = _row(path, buffer, found) in rows
+                    is_as_listed = _row(entry.path[start:], buffer, found) in rows
+                if missing:
+                    missing.discard(os.fsencode(entry.path[start:]))
             elif entry.name.endswith(SUFFIX):
                 leftovers.append(Path(entry.path))
             elif entry.is_symlink() and _holds_python(entry.path):
