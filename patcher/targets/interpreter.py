@@ -167,37 +167,56 @@ def run_python(
     null, parts = subprocess.DEVNULL, [*([owner] if owner else []), *python_parts(Path(command[0]))]
     where = None if cwd is None or cwd == Path.cwd() else cwd  # one is in it, even if one could not enter it again
     process = None
-    try:
-        with _signals_held():
-            process = subprocess.Popen(
-                command, stdin=null, stdout=null, stderr=errors, env=environ, cwd=where, start_new_session=True,
-                pass_fds=pass_fds, **as_user_of(*parts),
-            )  # fmt: skip
-        status = _wait(process, timeout, meanwhile)
-    except OSError as error:
-        return f"the interpreter cannot be started: {error.strerror}"
-    except subprocess.TimeoutExpired:
-        return f"not finished after {timeout:g} s"
-    finally:
-        if process:
-            with suppress(ProcessLookupError, PermissionError):  # all are gone; macOS says the latter of the dead
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    with _pipe() as (ended, running):
+        try:
+            with _signals_held():
+                process = subprocess.Popen(
+                    command, stdin=null, stdout=null, stderr=errors, env=environ, cwd=where, start_new_session=True,
+                    pass_fds=(*pass_fds, running.fileno()), **as_user_of(*parts),
+                )  # fmt: skip
+            running.close()
+            status = _wait(process, ended, timeout, meanwhile)
+        except OSError as error:
+            return f"the interpreter cannot be started: {error.strerror}"
+        except subprocess.TimeoutExpired:
+            return f"not finished after {timeout:g} s"
+        finally:
+            if process:
+                with suppress(ProcessLookupError, PermissionError):  # all are gone; macOS says the latter of the dead
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
     if status < 0:
         return f"the interpreter was killed by {signal.Signals(-status).name}"
     return f"the interpreter ended with status {status}" if status else None
 
 
-def _wait(process: Popen[bytes], timeout: float, meanwhile: Callable[[], None] | None) -> int:
-    """The status it ended with. Raises subprocess.TimeoutExpired."""
-    import subprocess
+def _wait(process: Popen[bytes], ended: IO[bytes], timeout: float, meanwhile: Callable[[], None] | None) -> int:
+    """The status it ended with; `ended` is a pipe that is at its end then. Raises subprocess.TimeoutExpired.
 
-    end = time.monotonic() + timeout
-    while meanwhile and (left := end - time.monotonic()) > MEANWHILE:
-        with suppress(subprocess.TimeoutExpired):
-            return process.wait(min(left, MEANWHILE))
-        meanwhile()
-    return process.wait(max(end - time.monotonic(), 0))
+    Popen.wait looks at growing intervals, and so wakes up to twice as late.
+    """
+    import subprocess
+    from selectors import EVENT_READ, DefaultSelector
+
+    limit = time.monotonic() + timeout
+    with DefaultSelector() as selector:
+        selector.register(ended, EVENT_READ)
+        while (left := limit - time.monotonic()) > 0:
+            if selector.select(min(left, MEANWHILE)):
+                return process.wait(left)
+            if (status := process.poll()) is not None:  # what it started holds the pipe open
+                return status
+            if meanwhile:
+                meanwhile()
+    raise subprocess.TimeoutExpired(process.args, timeout)
+
+
+@contextmanager
+def _pipe() -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+    """Its two ends: what is read, and what is written."""
+    reading, writing = os.pipe()
+    with open(reading, "rb") as read, open(writing, "wb") as written:  # noqa: PTH123 - descriptors
+        yield read, written
 
 
 @contextmanager

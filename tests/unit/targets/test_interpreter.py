@@ -283,6 +283,20 @@ class TestRun:
         assert (ending is None) == (ends == "exit 0")
         assert gone(int((tmp_path / "child").read_text()))
 
+    @pytest.mark.parametrize("words", [["/bin/true"], ["/bin/false"], ["/bin/sleep", "60"], ["/nowhere"]])
+    def test_no_descriptor_is_left_open(self, words: list[str]) -> None:
+        before = sorted(Path("/dev/fd").iterdir())
+        run_python(words, environ={}, timeout=0.3, errors=subprocess.DEVNULL)
+        assert sorted(Path("/dev/fd").iterdir()) == before
+
+    def test_it_is_told_at_once_that_it_ended(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(interpreter, "MEANWHILE", 20)
+        sleep, slept = time.sleep, [0.0]
+        monkeypatch.setattr(time, "sleep", lambda seconds: (slept.append(seconds), sleep(seconds)))
+        words = {"environ": {}, "timeout": 30, "errors": subprocess.DEVNULL}
+        assert run_python(["/bin/sleep", "0.4"], **words) is None  # type: ignore[arg-type]
+        assert sum(slept) < 0.2
+
     def test_an_interrupt_leaves_no_process(self, ask: Ask, tmp_path: Path) -> None:
         python = script(tmp_path / "python", f"echo $$ > {tmp_path}/child; sleep 1; kill -INT {os.getpid()}; sleep 60")
         before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
