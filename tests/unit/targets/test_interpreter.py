@@ -292,7 +292,12 @@ class TestRun:
     def test_it_is_told_at_once_that_it_ended(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(interpreter, "MEANWHILE", 20)
         sleep, slept = time.sleep, [0.0]
-        monkeypatch.setattr(time, "sleep", lambda seconds: (slept.append(seconds), sleep(seconds)))
+
+        def counted(seconds: float) -> None:
+            slept.append(seconds)
+            sleep(seconds)
+
+        monkeypatch.setattr(time, "sleep", counted)
         words = {"environ": {}, "timeout": 30, "errors": subprocess.DEVNULL}
         assert run_python(["/bin/sleep", "0.4"], **words) is None  # type: ignore[arg-type]
         assert sum(slept) < 0.2
