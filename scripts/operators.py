@@ -1,0 +1,131 @@
+"""Which aten operators have an MPS kernel, in each minor release of torch, read from the released macOS wheels.
+
+    python scripts/operators.py              write patcher/selftest/kernels.tsv
+    python scripts/operators.py 2.1 2.14     only look at these, and say what their sources do not agree on
+    python scripts/operators.py --check 2.1  compare these (without a release: all) with the file; exits 1 at a difference
+
+Nothing of a wheel is run, and no Apple GPU is used. What a release has is, in this order: what torch/lib/libtorch_cpu.dylib
+registers for MPS when it is loaded, read from the code that does so; else what native_functions.yaml says. Only the
+namespace aten is looked at; sparse, quantized and nested tensors have kernels of their own, which are not.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from scripts.kernel_table import ABSENT, Disagreement, Status, decide, disagreements, read_registrations, write_table
+from scripts.mach_o import Library
+from scripts.native_functions import DECLARATIONS, YAML, read_functions
+from scripts.torch_wheels import RELEASES, macos_wheel, members, minor
+
+TABLE = ROOT / "patcher" / "selftest" / "kernels.tsv"
+LIBRARY = "torch/lib/libtorch_cpu.dylib"
+HEADER = "torch/include/ATen/MPSFunctions_inl.h"
+
+HEAD = """\
+Which operators of aten have an MPS kernel, by release of torch. Written by scripts/operators.py; do not edit.
+
+Each line: the operator, then each release from which on something else holds: RELEASE STATUS/EVIDENCE [ASKED].
+kernel     MPS has a kernel of its own
+composite  CompositeImplicitAutograd: it is made of other operators, also for autograd
+explicit   CompositeExplicitAutograd, or CompositeExplicitAutogradNonFunctional: it is made of other operators
+fallback   it runs on the CPU, with a warning, whatever PYTORCH_ENABLE_MPS_FALLBACK says
+missing    there is nothing for MPS: NotImplementedError, or the CPU with PYTORCH_ENABLE_MPS_FALLBACK=1
+unknown    the sources do not agree
+absent     the release has no such operator
+l          the library registers it for MPS, or what it leaves its work to
+y          native_functions.yaml says so, and the library registers nothing for MPS
+d          native_functions.yaml gives it to MPS, and the library does not
+ASKED      the operator that an error or warning names, where it is another: what this one leaves its work to
+
+The wheels:
+"""
+
+
+class Release(NamedTuple):
+    """What one wheel says."""
+
+    wheel: str
+    statuses: dict[str, Status]
+    problems: list[Disagreement]
+
+
+def read_release(wheel: Path) -> Release:
+    """Raises NotMachO, KeyError."""
+    image, declarations, functions, header = members(wheel, LIBRARY, DECLARATIONS, YAML, HEADER)
+    known = read_functions(declarations.decode(), functions.decode())
+    registered = read_registrations(Library(image))
+    statuses = {name: decide(function, known, registered) for name, function in known.items()}
+    return Release(wheel.name, statuses, list(disagreements(known, registered, header.decode())))
+
+
+def table_of(releases: dict[str, Release]) -> str:
+    """The data file for these releases."""
+    head = (*HEAD.splitlines(), *(release.wheel for release in releases.values()))
+    return write_table({number: release.statuses for number, release in releases.items()}, head)
+
+
+def report(number: str, release: Release) -> Iterator[str]:
+    """What was found, what was not decided, and where the sources disagree."""
+    counts = Counter(status.status for status in release.statuses.values())
+    yield f"torch {number}: {', '.join(f'{count} {status}' for status, count in sorted(counts.items()))}"
+    yield f"  {counts['unknown']} undecided"
+    yield from (f"  {operator}: {problem}" for operator, problem in release.problems)
+
+
+def differences(text: str, releases: dict[str, Release]) -> list[str]:
+    """Where the file's text says something else of these releases than their wheels."""
+    lines = dict(line.split("\t", 1) for line in text.splitlines() if not line.startswith("#"))
+    found = []
+    for number, release in releases.items():
+        for name in sorted({*lines, *release.statuses}):
+            written, read = status_in(name, lines.get(name, ""), number), release.statuses.get(name, ABSENT)
+            if written != read:
+                found.append(f"torch {number}: {name}: {'/'.join(written)} is written, {'/'.join(read)} is right")
+    return found
+
+
+def status_in(name: str, line: str, number: str) -> Status:
+    """What a line of the table, without its operator, says of a release."""
+    found = ABSENT
+    for cell in filter(None, line.split("\t")):
+        since, words, *asked = cell.split(" ")
+        if version(since) <= version(number):
+            status, evidence = words.split("/")
+            found = ABSENT if status == "absent" else Status(status, evidence, asked[0] if asked else name)
+    return found
+
+
+def version(number: str) -> tuple[int, ...]:
+    """'2.10' as (2, 10)."""
+    return tuple(map(int, number.split(".")))
+
+
+def main(arguments: list[str]) -> int:
+    check, asked = "--check" in arguments, [one for one in arguments if one != "--check"]
+    known = {minor(release): release for release in RELEASES}
+    if unknown := set(asked) - set(known):
+        print(f"error: not among {', '.join(known)}: {', '.join(sorted(unknown))}", file=sys.stderr)
+        return 2
+    releases = {}
+    for number in asked or known:
+        releases[number] = read_release(macos_wheel(known[number]))
+        print("\n".join(report(number, releases[number])))
+    if check:
+        found = differences(TABLE.read_text(encoding="utf-8"), releases)
+        print("\n".join(found) if found else "as written")
+        return 1 if found else 0
+    if not asked:
+        TABLE.write_text(table_of(releases), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
