@@ -20,7 +20,8 @@ help:
 	@echo 'make test                the tests, also those that need real torch; the same inputs in every run'
 	@echo 'make test-models         run, template, evaluate, the reports and the whole round on models and real torch'
 	@echo 'make test-seed           those of the pair of the first bug report: torch 2.1.0 + transformers 4.45.1'
-	@echo 'make test-compatibility  compare docs/compatibility.json with fresh runs (RELEASES=all or some; else a sample)'
+	@echo 'make test-compatibility  compare docs/compatibility.json with fresh runs (RELEASES=all or some; else a sample),'
+	@echo '                         and the operators of torch 2.1 with its macOS wheel'
 	@echo 'make test-container      build examples/container as real images, run them, compare them'
 	@echo 'make test-installers     follow every hint, and the hook, with real pip, uv and poetry'
 	@echo 'make test-recipes        follow docs/environments.md with the real tools; install the wheel; try action.yml'
@@ -31,6 +32,7 @@ help:
 	@echo 'make test-fuzz           more than 100,000 hostile inputs (ARGS="--seed 2" for others)'
 	@echo
 	@echo 'make compatibility       run every release anew and write docs/compatibility.md (RELEASES=... only these)'
+	@echo 'make operators       read the macOS wheels of torch anew and write patcher/selftest/kernels.tsv (1.2 GB, once)'
 	@echo 'make session         run a session anew and write it into README.md and docs/session.svg'
 	@echo 'make demo        find, patch, prove and revert a real transformers 4.45.1 in a throwaway environment'
 	@echo 'make demo-evaluate  compare a real model on the CPU and an emulated MPS device, and write a report'
@@ -109,6 +111,7 @@ test-browser: $(READY)
 .PHONY: test-compatibility
 test-compatibility: $(READY)
 	@$(PY) scripts/compatibility.py --check $(RELEASES)
+	@$(PY) scripts/operators.py --check 2.1
 
 .PHONY: test-faults
 test-faults: $(READY)
@@ -121,6 +124,10 @@ test-fuzz: $(READY)
 .PHONY: compatibility
 compatibility: $(READY)
 	@$(PY) scripts/compatibility.py $(RELEASES)
+
+.PHONY: operators
+operators: $(READY)
+	@$(PY) scripts/operators.py
 
 .PHONY: benchmark
 benchmark: $(READY)

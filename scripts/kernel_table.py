@@ -1,4 +1,4 @@
-"""Which operators of aten have an MPS kernel in one release of torch, and how the table writes that for all releases."""
+"""Which operators of aten have an MPS kernel in one release of torch, and how the table says that of all releases."""
 
 from __future__ import annotations
 
@@ -90,42 +90,28 @@ def disagreements(
     functions: Mapping[str, NativeFunction], registered: Registered, header: str
 ) -> Iterator[Disagreement]:
     """Where the library, native_functions.yaml and MPSFunctions_inl.h do not say the same."""
+    declared = {_root(name) for name in re.findall(r"<ATen/ops/(\w+)_mps_dispatch\.h>", header)}
+    given = {function.name for function in functions.values() if _is_given(function, functions)}
     for name, kernel in sorted(registered.items()):
-        if name not in functions:
-            yield Disagreement(name, "registered, and not in native_functions.yaml")
-        elif "wrapper_MPS" not in kernel:
-            yield Disagreement(name, f"registered by hand: {_short(kernel)}")
-        elif not _expected(functions[name], functions):
-            yield Disagreement(name, "registered, and native_functions.yaml gives it no MPS")
-        elif not _declared(kernel, header):
-            yield Disagreement(name, "registered, and not in MPSFunctions_inl.h")
-    for function in functions.values():
-        if _expected(function, functions) and function.name not in registered:
-            yield Disagreement(function.name, "native_functions.yaml gives it MPS, and it is not registered")
+        if name not in given:
+            yield Disagreement(name, f"registered by hand: {kernel or 'with which kernel is not clear'}")
+        elif _root(name) not in kernel:
+            yield Disagreement(name, f"registered with what looks like another's kernel: {kernel}")
+    for name in sorted(given - set(registered)):
+        yield Disagreement(name, "native_functions.yaml gives it MPS, and it is not registered")
+    for name in sorted(declared ^ {_root(name) for name in given}):
+        yield Disagreement(name, "only one of native_functions.yaml and MPSFunctions_inl.h has it for MPS")
 
 
-def _expected(function: NativeFunction, functions: Mapping[str, NativeFunction]) -> bool:
+def _is_given(function: NativeFunction, functions: Mapping[str, NativeFunction]) -> bool:
     """Whether native_functions.yaml gives it an MPS kernel, if need be through the structured one behind it."""
     structured = function.delegate and "CompositeExplicitAutogradNonFunctional" in function.dispatch
     return "MPS" in (functions[function.delegate] if structured else function).dispatch
 
 
-def _declared(kernel: str, header: str) -> bool:
-    """Whether the header declares a function that the wrapper's name ends with: wrapper_MPS_<overload>_<function>."""
-    found = re.search(r"(\d+)(wrapper_MPS_.*)", kernel)
-    name = found[2][: _length(found[1], found[2])] if found else ""
-    return any(f" {name[at + 1 :]}(" in header for at, letter in enumerate(name) if letter == "_")
-
-
-def _length(digits: str, name: str) -> int:
-    """The length that stands before a mangled name; digits of what stands before that may come first."""
-    return next((int(digits[at:]) for at in range(len(digits)) if int(digits[at:]) <= len(name)), 0)
-
-
-def _short(kernel: str) -> str:
-    """The function in a mangled name, as far as it has one of ours."""
-    found = re.search(r"mps_error_fallback|mps_fallback|[a-z_0-9]+_mps(?=E)", kernel)
-    return found[0].lstrip("0123456789") if found else kernel or "which function is not clear"
+def _root(name: str) -> str:
+    """'_index_put_impl_' and '__ior__.Scalar' as 'index_put_impl' and 'ior': a header is named without in-place '_'."""
+    return name.partition(".")[0].strip("_")
 
 
 def write_table(releases: Mapping[str, Mapping[str, Status]], head: Iterable[str]) -> str:

@@ -33,7 +33,7 @@ class Section(NamedTuple):
 
 
 class Reference(NamedTuple):
-    """What an instruction of a function leads to: a function that it calls, a function or string whose address it takes."""
+    """What code leads to: a function that it calls, or a function or a C string whose address it takes."""
 
     called: str = ""
     function: str = ""
@@ -69,15 +69,22 @@ class Library:
         return ((self._name(start), at) for at in self.addresses if (start := self._symbols[at]) in found)
 
     def references(self, address: int) -> Iterator[Reference]:
-        """What the code of the function at the address refers to, in its order; addresses of other data are left out."""
-        after = bisect_right(self.addresses, address)
-        end = self.addresses[after] if after < len(self.addresses) else address
-        start = self._offset(address)
-        for target, called in _targets(self.image[start : start + end - address], address):
+        """What the code of the function at the address refers to, in its order; not what it says of other data."""
+        for target, called in _targets(self._code(address), address):
             if name := self._function(target):
                 yield Reference(called=name) if called else Reference(function=name)
             elif (section := self._section(target)) and section.name == "__cstring":
                 yield Reference(string=self._string(target))
+
+    def _code(self, address: int) -> bytes:
+        """From the address to the next function, or the section's end."""
+        section = self._section(address)
+        if section is None:
+            return b""
+        after = bisect_right(self.addresses, address)
+        ends = [section.address + section.size, *self.addresses[after : after + 1]]
+        start = self._offset(address)
+        return self.image[start : start + min(ends) - address]
 
     def _function(self, address: int) -> str:
         at = bisect_left(self.addresses, address)

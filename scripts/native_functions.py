@@ -23,7 +23,7 @@ class NativeFunction(NamedTuple):
     dispatch: frozenset[str]
     """The keys of its dispatch, such as {"CPU", "CUDA", "MPS"}; for a function without dispatch what it then gets."""
     delegate: str
-    """The operator that it leaves its work to: the out overload of a structured one, what a generated one is made of."""
+    """The operator that does its work: the out overload of a structured one, what a generated one is made of."""
 
 
 def read_functions(declarations: str, functions: str) -> dict[str, NativeFunction]:
@@ -52,7 +52,7 @@ def _written(entry: dict[str, Any]) -> NativeFunction:
 
 
 def _made_of(name: str, entry: dict[str, Any], written: dict[str, NativeFunction]) -> str:
-    """What a generated function calls: an out overload the functional one, if that is written; else what it stands by."""
+    """What a generated function calls: an out overload the functional one, where that is written; else its entry."""
     functional = re.sub(r"[._]out$", "", name)
     return functional if functional in written else _name(entry)
 

@@ -2,11 +2,11 @@
 
     python scripts/operators.py              write patcher/selftest/kernels.tsv
     python scripts/operators.py 2.1 2.14     only look at these, and say what their sources do not agree on
-    python scripts/operators.py --check 2.1  compare these (without a release: all) with the file; exits 1 at a difference
+    python scripts/operators.py --check 2.1  compare these, or all, with the file; exits 1 at a difference
 
-Nothing of a wheel is run, and no Apple GPU is used. What a release has is, in this order: what torch/lib/libtorch_cpu.dylib
-registers for MPS when it is loaded, read from the code that does so; else what native_functions.yaml says. Only the
-namespace aten is looked at; sparse, quantized and nested tensors have kernels of their own, which are not.
+Nothing of a wheel is run, and no Apple GPU is used. What a release has is what its libtorch_cpu.dylib registers for MPS
+when it is loaded, read from the code that does so; else what its native_functions.yaml says. Only the namespace aten
+is looked at, and only dense tensors: sparse, quantized and nested ones have dispatch keys of their own.
 """
 
 from __future__ import annotations
@@ -17,15 +17,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from scripts.kernel_table import ABSENT, Disagreement, Status, decide, disagreements, read_registrations, write_table
 from scripts.mach_o import Library
 from scripts.native_functions import DECLARATIONS, YAML, read_functions
 from scripts.torch_wheels import RELEASES, macos_wheel, members, minor
 
-TABLE = ROOT / "patcher" / "selftest" / "kernels.tsv"
+TABLE = Path(__file__).resolve().parent.parent / "patcher" / "selftest" / "kernels.tsv"
 LIBRARY = "torch/lib/libtorch_cpu.dylib"
 HEADER = "torch/include/ATen/MPSFunctions_inl.h"
 
@@ -76,7 +75,8 @@ def report(number: str, release: Release) -> Iterator[str]:
     """What was found, what was not decided, and where the sources disagree."""
     counts = Counter(status.status for status in release.statuses.values())
     yield f"torch {number}: {', '.join(f'{count} {status}' for status, count in sorted(counts.items()))}"
-    yield f"  {counts['unknown']} undecided"
+    undecided = sorted(name for name, status in release.statuses.items() if status.status == "unknown")
+    yield f"  undecided: {', '.join(undecided) or 'none'}"
     yield from (f"  {operator}: {problem}" for operator, problem in release.problems)
 
 
