@@ -7,14 +7,14 @@ Reference Manual.
 from __future__ import annotations
 
 import re
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Iterator
 from struct import iter_unpack, unpack_from
 from typing import NamedTuple
 
 MAGIC = 0xFEEDFACF
 ARM64 = 0x0100000C
-LC_SYMTAB, LC_SEGMENT_64 = 0x2, 0x19
+LC_SYMTAB, LC_DYSYMTAB, LC_SEGMENT_64 = 0x2, 0xB, 0x19
 PAGE = 0xFFF
 REGISTER = 0x1F
 
@@ -30,6 +30,9 @@ class Section(NamedTuple):
     address: int
     size: int
     offset: int
+    first_import: int
+    """Of a section of stubs: where the indirect symbol table begins to say what they call."""
+    stub_size: int
 
 
 class Reference(NamedTuple):
@@ -48,19 +51,21 @@ class Library:
             raise NotMachO("no 64-bit Mach-O file for arm64")
         self.image = image
         self.sections: list[Section] = []
-        self.names = b""
-        symbols: dict[int, int] = {}
+        self.names = table = indirect = b""
         for command, offset in _load_commands(image):
             if command == LC_SEGMENT_64:
                 self.sections += _sections(image, offset)
             elif command == LC_SYMTAB:
                 at, count, names, size = unpack_from("<4I", image, offset + 8)
-                self.names = image[names : names + size]
-                symbols = _defined(image[at : at + 16 * count])
-        if not symbols:
+                self.names, table = image[names : names + size], image[at : at + 16 * count]
+            elif command == LC_DYSYMTAB:
+                at, count = unpack_from("<2I", image, offset + 56)
+                indirect = image[at : at + 4 * count]
+        self._symbols = _defined(table)
+        if not self._symbols:
             raise NotMachO("no symbols")
-        self.addresses = sorted(symbols)
-        self._symbols = symbols
+        self.addresses = sorted(self._symbols)
+        self._imported = dict(_imported(self.sections, indirect, table))
 
     def functions(self, ending: str) -> Iterator[tuple[str, int]]:
         """The names that end with a match of the pattern, and their addresses, in the order of these."""
@@ -73,8 +78,8 @@ class Library:
         for target, called in _targets(self._code(address), address):
             if name := self._function(target):
                 yield Reference(called=name) if called else Reference(function=name)
-            elif (section := self._section(target)) and section.name == "__cstring":
-                yield Reference(string=self._string(target))
+            elif string := self._string(target):
+                yield Reference(string=string)
 
     def _code(self, address: int) -> bytes:
         """From the address to the next function, or the section's end."""
@@ -87,10 +92,10 @@ class Library:
         return self.image[start : start + min(ends) - address]
 
     def _function(self, address: int) -> str:
-        at = bisect_left(self.addresses, address)
-        section = self._section(address)
-        known = at < len(self.addresses) and self.addresses[at] == address
-        return self._name(self._symbols[address]) if known and section and section.name == "__text" else ""
+        if address in self._imported:
+            return self._name(self._imported[address])
+        section = self._section(address) if address in self._symbols else None
+        return self._name(self._symbols[address]) if section and section.name == "__text" else ""
 
     def _section(self, address: int) -> Section | None:
         return next((one for one in self.sections if one.address <= address < one.address + one.size), None)
@@ -100,7 +105,10 @@ class Library:
         return section.offset + address - section.address if section else len(self.image)
 
     def _string(self, address: int) -> str:
-        start = self._offset(address)
+        """The C string at the address; empty where none begins there."""
+        section, start = self._section(address), self._offset(address)
+        if section is None or section.name != "__cstring" or address > section.address and self.image[start - 1]:
+            return ""
         return self.image[start : self.image.index(b"\0", start)].decode(errors="replace")
 
     def _name(self, start: int) -> str:
@@ -120,8 +128,8 @@ def _load_commands(image: bytes) -> Iterator[tuple[int, int]]:
 def _sections(image: bytes, offset: int) -> Iterator[Section]:
     (count,) = unpack_from("<I", image, offset + 64)
     for number in range(count):
-        name, address, size, start = unpack_from("<16s16xQQI", image, offset + 72 + 80 * number)
-        yield Section(name.rstrip(b"\0").decode(), address, size, start)
+        name, *numbers = unpack_from("<16s16xQQI16xII", image, offset + 72 + 80 * number)
+        yield Section(name.rstrip(b"\0").decode(), *numbers)
 
 
 def _defined(table: bytes) -> dict[int, int]:
@@ -129,8 +137,16 @@ def _defined(table: bytes) -> dict[int, int]:
     return {at: name for name, kind, _, _, at in iter_unpack("<IBBHQ", table) if kind & 0xEE == 0x0E}
 
 
+def _imported(sections: list[Section], indirect: bytes, table: bytes) -> Iterator[tuple[int, int]]:
+    """The address of each stub, with where the name of what it calls in another library stands."""
+    for section in sections:
+        for number in range(section.size // section.stub_size if section.name == "__stubs" else 0):
+            (symbol,) = unpack_from("<I", indirect, 4 * (section.first_import + number))
+            yield section.address + section.stub_size * number, unpack_from("<I", table, 16 * symbol)[0]
+
+
 def _targets(code: bytes, start: int) -> Iterator[tuple[int, bool]]:
-    """The addresses that instructions make, by adr, or adrp with the add after it, or call, by bl."""
+    """The addresses that instructions make, by adr, or adrp with the add after it, or go to, by bl or b."""
     pages: dict[int, int] = {}
     for at, (instruction,) in enumerate(iter_unpack("<I", code)):
         here = start + 4 * at
@@ -139,10 +155,11 @@ def _targets(code: bytes, start: int) -> Iterator[tuple[int, bool]]:
         elif instruction & 0x9F000000 == 0x90000000:  # adrp
             pages[instruction & REGISTER] = (here & ~PAGE) + (_immediate(instruction) << 12)
         elif instruction & 0xFF800000 == 0x91000000:  # add, of 12 bits, as they are or shifted by 12
-            page = pages.get(instruction >> 5 & REGISTER)
+            source = instruction >> 5 & REGISTER
+            page = pages.pop(source, None) if source == instruction & REGISTER else pages.get(source)
             if page is not None:
                 yield page + ((instruction >> 10 & PAGE) << (12 if instruction & 1 << 22 else 0)), False
-        elif instruction & 0xFC000000 == 0x94000000:  # bl
+        elif instruction & 0x7C000000 == 0x14000000:  # bl, or b: a call at the end of a function
             yield here + 4 * _signed(instruction & 0x3FFFFFF, 26), True
 
 
