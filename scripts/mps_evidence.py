@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 FOLDER = Path(__file__).resolve().parent / "evidence"
 Version = tuple[int, int]
@@ -45,9 +45,16 @@ class Report(NamedTuple):
     still: str = ""
 
 
-def read_opinfos(torch: str) -> dict[str, Opinfo]:
-    """By key, as the samples of that torch ("2.1" or "2.13") reach them."""
-    cells = (line.split("\t") for line in _lines(f"opinfo-{torch}.tsv"))
+class Reason(NamedTuple):
+    """Why the table and the lists differ on some OpInfos."""
+
+    text: str
+    opinfos: tuple[str, ...]
+
+
+def read_opinfos() -> dict[str, Opinfo]:
+    """By key."""
+    cells = (line.split("\t") for line in _lines("opinfo-2.13.tsv"))
     found = (Opinfo(key, dtype, double == "float64", tuple(names.split())) for key, dtype, double, names in cells)
     return {one.key: one for one in found}
 
@@ -64,12 +71,21 @@ def read_listings() -> list[Listing]:
 
 
 def read_reports() -> list[Report]:
-    return [Report(**report) for report in tomllib.loads((FOLDER / "mps_reports.toml").read_text("utf-8"))["report"]]
+    return [Report(**report) for report in _tables("mps_reports.toml", "report")]
+
+
+def read_reasons() -> list[Reason]:
+    return [Reason(reason["text"], tuple(reason["opinfos"])) for reason in _tables("reasons.toml", "reason")]
+
+
+def _tables(name: str, of: str) -> list[dict[str, Any]]:
+    tables: list[dict[str, Any]] = tomllib.loads((FOLDER / name).read_text("utf-8"))[of]
+    return tables
 
 
 def to_version(release: str) -> Version:
-    """'2.10.0' and '2.10' as (2, 10)."""
-    major, minor = release.split(".")[:2]
+    """'2.10.0', '2.10' and '2.10+', which is a state after that release's branch, as (2, 10)."""
+    major, minor = release.rstrip("+").split(".")[:2]
     return int(major), int(minor)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from scripts.mps_evidence import Opinfo, read_opinfos
+from scripts.mps_evidence import Opinfo, read_opinfos, to_version
 
 LISTS = ROOT / "scripts" / "evidence" / "mps_lists.tsv"
 UNIMPLEMENTED = ("UNIMPLEMENTED_XFAILLIST", "ON_MPS_XFAILLIST")
@@ -40,7 +40,7 @@ Listed = dict[str, frozenset[str] | None]
 def read_lists(source: str) -> dict[str, Listed]:
     """The lists of mps_ops_modifier by name, as they hold on the newest macOS."""
     functions = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef))
-    (modifier,) = (node for node in functions if node.name == "mps_ops_modifier")
+    modifier = next(node for node in functions if node.name == "mps_ops_modifier")  # a second one is for other machines
     found: dict[str, Listed] = {}
     for node in modifier.body:
         if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Dict):
@@ -95,8 +95,8 @@ def _definitions(folder: Path) -> list[Path]:
 
 
 def main(arguments: list[str]) -> None:
-    folders = sorted(Path(arguments[0]).iterdir(), key=lambda path: [int(part) for part in path.name.split(".")])
-    opinfos = list(read_opinfos("2.13").values())
+    folders = sorted(Path(arguments[0]).iterdir(), key=lambda path: to_version(path.name))
+    opinfos = list(read_opinfos().values())
     everywhere = {name for folder in folders for path in _definitions(folder) for name in read_names(path.read_text("utf-8"))}
     told = [read_release(folder, opinfos, everywhere) for folder in folders]
     lines = ["OpInfo\tdtype\t" + "\t".join(".".join(folder.name.split(".")[:2]) for folder in folders)]
