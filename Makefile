@@ -33,6 +33,7 @@ help:
 	@echo
 	@echo 'make compatibility       run every release anew and write docs/compatibility.md (RELEASES=... only these)'
 	@echo 'make operators       read the macOS wheels of torch anew and write patcher/selftest/kernels.tsv (1.2 GB, once)'
+	@echo 'make emulation       compare that table with what others say of MPS and write docs/emulation.md'
 	@echo 'make session         run a session anew and write it into README.md and docs/session.svg'
 	@echo 'make demo        find, patch, prove and revert a real transformers 4.45.1 in a throwaway environment'
 	@echo 'make demo-evaluate  compare a real model on the CPU and an emulated MPS device, and write a report'
@@ -128,6 +129,10 @@ compatibility: $(READY)
 .PHONY: operators
 operators: $(READY)
 	@$(PY) scripts/operators.py
+
+.PHONY: emulation
+emulation: $(READY)
+	@$(PY) scripts/emulation.py
 
 .PHONY: benchmark
 benchmark: $(READY)

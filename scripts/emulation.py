@@ -13,13 +13,13 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from patcher.selftest import kernels
 from scripts.agreement import Compared, compare_lists, compare_reports
 from scripts.mps_evidence import Listing, Report, read_listings, read_reasons
 
+ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "emulation.md"
 TEXT = ROOT / "scripts" / "evidence" / "emulation.md"
 UNEXPLAINED = "Not explained."
@@ -46,16 +46,20 @@ def write_page() -> str:
 
 
 def list_releases(compared: list[Compared]) -> str:
-    """A row a release: how many OpInfos were compared, how many agree, how many were left out."""
+    """A row a release: the OpInfos that its list names, the other ones, and how many of each agree."""
     rows = []
     listings = read_listings()
     for release in dict.fromkeys(one.release for one in listings):
         here = [one for one in compared if one.listing.release == release]
-        agree, left = sum(one.agrees for one in here), _count_left(listings, release, here)
-        lacking = sum(one.listing.letter == "u" for one in here)
-        source = READ_FROM.get(release, WHEEL)
-        rows.append((release, len(here), lacking, agree, percent(agree, len(here)), left, source))
-    return table(("torch", "OpInfos", "listed", "agree", "", "left out", "read from"), rows)
+        listed, others = ([one for one in here if one.listing.letter == letter] for letter in "u.")
+        together = percent(sum(one.agrees for one in here), len(here))
+        left = _count_left(listings, release, here)
+        rows.append((release, _of(listed), _of(others), together, left, READ_FROM.get(release, WHEEL)))
+    return table(("torch", "listed: agree", "not listed: agree", "together", "left out", "read from"), rows)
+
+
+def _of(compared: list[Compared]) -> str:
+    return f"{sum(one.agrees for one in compared)} of {len(compared)}"
 
 
 def _count_left(listings: list[Listing], release: str, compared: list[Compared]) -> int:
@@ -67,12 +71,11 @@ def list_differences(differ: list[Compared]) -> str:
     releases: dict[str, list[str]] = {}
     for one in differ:
         releases.setdefault(one.listing.key, []).append(one.listing.release)
-    rows = []
-    for reason in read_reasons():
-        rows.append((reason.text, "; ".join(_name(key, releases.pop(key)) for key in reason.opinfos if key in releases)))
-    if releases:
-        rows.append((UNEXPLAINED, "; ".join(_name(key, found) for key, found in sorted(releases.items()))))
-    return table(("why", "OpInfos"), [row for row in rows if row[1]])
+    explained = [(one.text, [key for key in one.opinfos if key in releases]) for one in read_reasons()]
+    known = {key for _, keys in explained for key in keys}
+    explained.append((UNEXPLAINED, sorted(releases.keys() - known)))
+    rows = [(text, "; ".join(_name(key, releases[key]) for key in keys)) for text, keys in explained if keys]
+    return table(("why", "OpInfos"), rows)
 
 
 def _name(key: str, releases: list[str]) -> str:
@@ -81,22 +84,21 @@ def _name(key: str, releases: list[str]) -> str:
 
 def list_reports(reports: list[tuple[Report, bool]]) -> str:
     rows = [
-        (f"`{one.operator}`", one.torch, _more(one), f"[{_thread(one.url)}]({one.url}), {one.date}", "yes" if agrees else "**no**")
-        for one, agrees in reports
+        (f"`{one.operator}`", one.torch, _more(one), _where(one), "yes" if said else "**no**") for one, said in reports
     ]
     return table(("operator", "torch", "also said", "where", "agrees"), rows)
+
+
+def _where(report: Report) -> str:
+    """A link such as 'pytorch#141287', and the day."""
+    *_, repository, _, number = report.url.split("/")
+    return f"[{repository}#{number}]({report.url}), {report.date}"
 
 
 def _more(report: Report) -> str:
     said = [f"added in {report.added}"] if report.added else []
     said += [f"lacking in {report.still}"] if report.still else []
     return ", ".join(said + (["runs on the CPU"] if report.message == "fallback" else []))
-
-
-def _thread(url: str) -> str:
-    """'pytorch#141287' for an issue or a pull request."""
-    *_, repository, _, number = url.split("/")
-    return f"{repository}#{number}"
 
 
 def _count_operators() -> int:
@@ -117,7 +119,7 @@ def main(arguments: list[str]) -> int:
     page = write_page()
     if arguments == ["--check"]:
         is_same = PAGE.exists() and PAGE.read_text("utf-8") == page
-        print("docs/emulation.md is up to date." if is_same else "docs/emulation.md is not; write it with `make emulation`.")
+        print("docs/emulation.md is up to date." if is_same else "docs/emulation.md is stale: run `make emulation`.")
         return 0 if is_same else 1
     PAGE.write_text(page, "utf-8")
     return 0

@@ -14,11 +14,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from scripts.mps_evidence import Opinfo, read_opinfos, to_version
 
+ROOT = Path(__file__).resolve().parent.parent
 LISTS = ROOT / "scripts" / "evidence" / "mps_lists.tsv"
 UNIMPLEMENTED = ("UNIMPLEMENTED_XFAILLIST", "ON_MPS_XFAILLIST")
 OTHERWISE = ("UNDEFINED_XFAILLIST", "SKIPLIST", "EMPTY_OPS_SKIPLIST")
@@ -51,7 +51,7 @@ def read_lists(source: str) -> dict[str, Listed]:
 
 def _read_list(literal: ast.Dict) -> Listed:
     pairs = zip(literal.keys, literal.values, strict=True)
-    return {key.value: _read_dtypes(value) for key, value in pairs if isinstance(key, ast.Constant)}
+    return {_text(key): _read_dtypes(value) for key, value in pairs}
 
 
 def _read_dtypes(value: ast.expr) -> frozenset[str] | None:
@@ -67,9 +67,13 @@ def read_names(source: str) -> Iterator[str]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call) and "info" in ast.unparse(node.func).lower():
             words = {word.arg: word.value for word in node.keywords}
-            name, variant = node.args[0] if node.args else words.get("name"), words.get("variant_test_name")
-            if isinstance(name, ast.Constant) and isinstance(name.value, str):
-                yield name.value + (variant.value if isinstance(variant, ast.Constant) else "")
+            name = _text(node.args[0] if node.args else words.get("name"))
+            if name:
+                yield name + _text(words.get("variant_test_name"))
+
+
+def _text(literal: ast.expr | None) -> str:
+    return literal.value if isinstance(literal, ast.Constant) and isinstance(literal.value, str) else ""
 
 
 def judge(key: str, dtype: str, lists: dict[str, Listed]) -> str:
@@ -97,7 +101,9 @@ def _definitions(folder: Path) -> list[Path]:
 def main(arguments: list[str]) -> None:
     folders = sorted(Path(arguments[0]).iterdir(), key=lambda path: to_version(path.name))
     opinfos = list(read_opinfos().values())
-    everywhere = {name for folder in folders for path in _definitions(folder) for name in read_names(path.read_text("utf-8"))}
+    everywhere = {
+        name for folder in folders for path in _definitions(folder) for name in read_names(path.read_text("utf-8"))
+    }
     told = [read_release(folder, opinfos, everywhere) for folder in folders]
     lines = ["OpInfo\tdtype\t" + "\t".join(".".join(folder.name.split(".")[:2]) for folder in folders)]
     lines += ["\t".join((one.key, one.dtype, *(release.get(one.key, "-") for release in told))) for one in opinfos]
