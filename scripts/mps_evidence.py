@@ -36,11 +36,11 @@ class Report(NamedTuple):
     """One report of an operator without a kernel; the head of mps_reports.toml explains the names."""
 
     url: str
-    date: str
     operator: str
     torch: str
     by: str
     message: str
+    date: str = ""
     added: str = ""
     still: str = ""
 
