@@ -26,6 +26,7 @@ UNEXPLAINED = "Not explained."
 READ_FROM = {
     "2.2+": "a commit between the branches of 2.2 and 2.3",
     "2.6": "the sources of 2.6.0, as Debian packs them",
+    "2.7+": "a commit between the branches of 2.7 and 2.8",
 }
 WHEEL = "the wheel"
 

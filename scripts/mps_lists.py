@@ -21,7 +21,10 @@ from scripts.mps_evidence import Opinfo, read_opinfos, to_version
 ROOT = Path(__file__).resolve().parent.parent
 LISTS = ROOT / "scripts" / "evidence" / "mps_lists.tsv"
 UNIMPLEMENTED = ("UNIMPLEMENTED_XFAILLIST", "ON_MPS_XFAILLIST")
-OTHERWISE = ("UNDEFINED_XFAILLIST", "SKIPLIST", "EMPTY_OPS_SKIPLIST")
+OTHERWISE = (
+    "UNDEFINED_XFAILLIST", "SKIPLIST", "EMPTY_OPS_SKIPLIST",
+    "MACOS_AFTER_13_1_XFAILLIST", "MACOS_13_3_XFAILLIST",  # these hold from that macOS on
+)  # fmt: skip
 TESTED = ("float32", "int64", "bool")
 
 HEAD = """\
