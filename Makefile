@@ -32,7 +32,7 @@ help:
 	@echo 'make test-fuzz           more than 100,000 hostile inputs (ARGS="--seed 2" for others)'
 	@echo
 	@echo 'make compatibility       run every release anew and write docs/compatibility.md (RELEASES=... only these)'
-	@echo 'make operators       read the macOS wheels of torch anew and write patcher/selftest/kernels.tsv (1.2 GB, once)'
+	@echo 'make operators       read the macOS wheels of torch anew and write patcher/selftest/*.tsv (1.1 GB, once)'
 	@echo 'make emulation       compare that table with what others say of MPS and write docs/emulation.md'
 	@echo 'make session         run a session anew and write it into README.md and docs/session.svg'
 	@echo 'make demo        find, patch, prove and revert a real transformers 4.45.1 in a throwaway environment'

@@ -110,8 +110,8 @@ def _is_given(function: NativeFunction, functions: Mapping[str, NativeFunction])
 
 
 def _root(name: str) -> str:
-    """'_index_put_impl_' and '__ior__.Scalar' as 'index_put_impl' and 'ior': a header is named without in-place '_'."""
-    return name.partition(".")[0].strip("_")
+    """'_index_put_impl_' and '__ior__.Scalar' as 'index_put_impl' and 'or': headers have no names for in-place."""
+    return re.sub(r"^__i(?=\w+__$)", "", name.partition(".")[0]).strip("_")
 
 
 def write_table(releases: Mapping[str, Mapping[str, Status]], head: Iterable[str]) -> str:

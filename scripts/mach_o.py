@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterator
+from functools import cached_property
 from struct import iter_unpack, unpack_from
 from typing import NamedTuple
 
@@ -73,6 +74,11 @@ class Library:
         found = {self.names.rindex(b"\0", 0, match.start()) + 1 for match in ends}
         return ((self._name(start), at) for at in self.addresses if (start := self._symbols[at]) in found)
 
+    @cached_property
+    def by_name(self) -> dict[str, int]:
+        """The address of each function, by its name."""
+        return {self._name(name): at for at, name in self._symbols.items()}
+
     def references(self, address: int) -> Iterator[Reference]:
         """What the code of the function at the address refers to, in its order; not what it says of other data."""
         for target, called in _targets(self._code(address), address):
@@ -107,7 +113,7 @@ class Library:
     def _string(self, address: int) -> str:
         """The C string at the address; empty where none begins there."""
         section, start = self._section(address), self._offset(address)
-        if section is None or section.name != "__cstring" or address > section.address and self.image[start - 1]:
+        if section is None or section.name != "__cstring" or (address > section.address and self.image[start - 1]):
             return ""
         return self.image[start : self.image.index(b"\0", start)].decode(errors="replace")
 

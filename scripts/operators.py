@@ -1,8 +1,8 @@
 """Which aten operators have an MPS kernel, in each minor release of torch, read from the released macOS wheels.
 
-    python scripts/operators.py              write patcher/selftest/kernels.tsv
+    python scripts/operators.py              write patcher/selftest/kernels.tsv and limits.tsv
     python scripts/operators.py 2.1 2.14     only look at these, and say what their sources do not agree on
-    python scripts/operators.py --check 2.1  compare these, or all, with the file; exits 1 at a difference
+    python scripts/operators.py --check 2.1  compare these, or all, with the files; exits 1 at a difference
 
 Nothing of a wheel is run, and no Apple GPU is used. What a release has is what its libtorch_cpu.dylib registers for MPS
 when it is loaded, read from the code that does so; else what its native_functions.yaml says. Only the namespace aten
@@ -20,11 +20,13 @@ from typing import NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from scripts.kernel_table import ABSENT, Disagreement, Status, decide, disagreements, read_registrations, write_table
+from scripts.limits import Limit, Limits, read_limits, write_limits
 from scripts.mach_o import Library
 from scripts.native_functions import DECLARATIONS, YAML, read_functions
 from scripts.torch_wheels import RELEASES, macos_wheel, members, minor
 
-TABLE = Path(__file__).resolve().parent.parent / "patcher" / "selftest" / "kernels.tsv"
+SELFTEST = Path(__file__).resolve().parent.parent / "patcher" / "selftest"
+KERNELS, LIMITS = SELFTEST / "kernels.tsv", SELFTEST / "limits.tsv"
 LIBRARY = "torch/lib/libtorch_cpu.dylib"
 HEADER = "torch/include/ATen/MPSFunctions_inl.h"
 
@@ -46,6 +48,15 @@ ASKED      the operator that an error or warning names, where it is another: wha
 
 The wheels:
 """
+LIMITS_HEAD = """\
+What the MPS kernels of torch refuse or leave to the CPU. Written by scripts/operators.py; do not edit.
+
+Each line: the first and the last release (the newest, if empty), effect, dtypes, macOS, message, operators.
+error      the message is that of an exception
+cpu        the message is that of a warning, and the CPU computes it
+integral, int64, uint8, bool, complex, any: of which first tensor it holds; bool is integral too
+macOS      from this version on it does not hold; if empty, it holds on all
+"""
 
 
 class Release(NamedTuple):
@@ -54,21 +65,29 @@ class Release(NamedTuple):
     wheel: str
     statuses: dict[str, Status]
     problems: list[Disagreement]
+    limits: Limits
 
 
 def read_release(wheel: Path) -> Release:
     """Raises NotMachO, KeyError."""
     image, declarations, functions, header = members(wheel, LIBRARY, DECLARATIONS, YAML, HEADER)
     known = read_functions(declarations.decode(), functions.decode())
-    registered = read_registrations(Library(image))
+    library = Library(image)
+    registered = read_registrations(library)
     statuses = {name: decide(function, known, registered) for name, function in known.items()}
-    return Release(wheel.name, statuses, list(disagreements(known, registered, header.decode())))
+    problems = list(disagreements(known, registered, header.decode()))
+    return Release(wheel.name, statuses, problems, read_limits(library, registered))
 
 
 def table_of(releases: dict[str, Release]) -> str:
-    """The data file for these releases."""
+    """The text of kernels.tsv for these releases."""
     head = (*HEAD.splitlines(), *(release.wheel for release in releases.values()))
     return write_table({number: release.statuses for number, release in releases.items()}, head)
+
+
+def limits_of(releases: dict[str, Release]) -> str:
+    """The text of limits.tsv for these releases."""
+    return write_limits({number: release.limits for number, release in releases.items()}, LIMITS_HEAD.splitlines())
 
 
 def report(number: str, release: Release) -> Iterator[str]:
@@ -78,6 +97,8 @@ def report(number: str, release: Release) -> Iterator[str]:
     undecided = sorted(name for name, status in release.statuses.items() if status.status == "unknown")
     yield f"  undecided: {', '.join(undecided) or 'none'}"
     yield from (f"  {operator}: {problem}" for operator, problem in release.problems)
+    for message, operators in sorted(release.limits.undecided.items()):
+        yield f"  not read: {message.strip()!r}: {', '.join(sorted(operators)[:5])}{', ...' * (len(operators) > 5)}"
 
 
 def differences(text: str, releases: dict[str, Release]) -> list[str]:
@@ -108,6 +129,23 @@ def version(number: str) -> tuple[int, ...]:
     return tuple(map(int, number.split(".")))
 
 
+def limit_differences(text: str, releases: dict[str, Release]) -> list[str]:
+    """Where the text of limits.tsv says something else of these releases than their wheels."""
+    found = []
+    lines = [line.split("\t") for line in text.splitlines() if not line.startswith("#")]
+    for number, release in releases.items():
+        written = {
+            (Limit(*words), operator)
+            for first, last, *words, operators in lines
+            if version(first) <= version(number) and (not last or version(number) <= version(last))
+            for operator in operators.split(" ")
+        }
+        read = {(limit, operator) for limit, operators in release.limits.known.items() for operator in operators}
+        found += [f"torch {number}: {name}: {limit} is written, and wrong" for limit, name in sorted(written - read)]
+        found += [f"torch {number}: {name}: {limit} is not written" for limit, name in sorted(read - written)]
+    return found
+
+
 def main(arguments: list[str]) -> int:
     check, asked = "--check" in arguments, [one for one in arguments if one != "--check"]
     known = {minor(release): release for release in RELEASES}
@@ -119,11 +157,13 @@ def main(arguments: list[str]) -> int:
         releases[number] = read_release(macos_wheel(known[number]))
         print("\n".join(report(number, releases[number])))
     if check:
-        found = differences(TABLE.read_text(encoding="utf-8"), releases)
+        found = differences(KERNELS.read_text(encoding="utf-8"), releases)
+        found += limit_differences(LIMITS.read_text(encoding="utf-8"), releases)
         print("\n".join(found) if found else "as written")
         return 1 if found else 0
     if not asked:
-        TABLE.write_text(table_of(releases), encoding="utf-8")
+        KERNELS.write_text(table_of(releases), encoding="utf-8")
+        LIMITS.write_text(limits_of(releases), encoding="utf-8")
     return 0
 
 
