@@ -16,7 +16,8 @@ from scripts.mach_o import Library, Reference
 
 OURS = re.compile(r"at6native|at3mps|wrapper_MPS|structured_|block_invoke|at12_GLOBAL")
 """Functions that an MPS kernel consists of. Others are other libraries', or the dispatcher's: other operators."""
-RAISES, WARNS = re.compile(r"CheckFail|c105Error|5ErrorC"), re.compile(r"c104warn|7WarningC")
+RAISES = re.compile(r"CheckFail|N3c10\d+([A-Z]\w*?Error)C[12]E|N3c105ErrorC[12]E")
+WARNS = re.compile(r"c104warn|7WarningC")
 FALLS_BACK = "alling back"
 LOOKS_LIKE_ONE = re.compile(r"mac ?os|\bMPS\b.*(support|implement)|(support|implement).*\bMPS\b", re.IGNORECASE)
 
@@ -45,7 +46,7 @@ class Limit(NamedTuple):
     """What a kernel does not do."""
 
     effect: str
-    """"error", or "cpu": the CPU computes it, with a warning."""
+    """The exception's name in Python, or "cpu": the CPU computes it, with a warning."""
     dtypes: str
     """Of the first tensor: "int64", "uint8", "bool", "complex", "integral" with bool, or "any"."""
     below: str
@@ -78,8 +79,8 @@ def read_limits(library: Library, registered: Registered) -> Limits:
         limit, named = _understand(text, effect, operators)
         if limit and named:
             limits.known.setdefault(limit, set()).update(named)
-        elif effect != "warning":
-            limits.undecided.setdefault(text, set()).update(operators)
+        if effect != "warning" and operators - named:
+            limits.undecided.setdefault(text, set()).update(operators - named)
     return limits
 
 
@@ -98,11 +99,11 @@ def _messages(read: Callable[[str], list[Reference]], kernel: str) -> Iterator[t
 
 
 def _effect(references: list[Reference]) -> str:
-    """What is done with the message that comes first: "error", "cpu", "warning", or "" if that is not clear."""
+    """What becomes of the first one's string: an exception's name, "cpu", "warning", or "" if that is not clear."""
     said = ""
     for reference in references:
-        if RAISES.search(reference.called):
-            return "error"
+        if raised := RAISES.search(reference.called):
+            return raised[1] or "RuntimeError"
         if WARNS.search(reference.called):
             return "cpu" if FALLS_BACK in said else "warning"
         said += reference.string
@@ -113,9 +114,9 @@ def _understand(text: str, effect: str, operators: set[str]) -> tuple[Limit | No
     """The limit that a message states, and those of the operators that it is stated of."""
     for pattern, dtypes in PATTERNS.items():
         found = re.fullmatch(pattern, text)
-        if found and effect in ("error", "cpu"):
+        if found and effect not in ("", "warning"):
             said = found.groupdict()
-            limit = Limit(effect, dtypes or said["dtype"], _bound(said.get("since"), said.get("last")), text.strip())
+            limit = Limit(effect, dtypes or said["dtype"], _bound(said.get("since"), said.get("last")), text)
             return limit, {name for name in operators if _is_named(name, said.get("names"))}
     return None, set()
 
@@ -129,7 +130,7 @@ def _bound(since: str | None, last: str | None) -> str:
 def _is_named(operator: str, words: str | None) -> bool:
     """Whether a message with these words for operators, such as "addbmm or baddbmm" or "Batch norm", is of this one."""
     names = re.split(r" or |/", words.lower().replace(" ", "_").replace("_or_", " or ")) if words else [""]
-    return any(name in operator.replace(".", "_") for name in names)
+    return any(name in operator.replace(".", "_").lower() for name in names)
 
 
 def write_limits(releases: Mapping[str, Limits], head: Iterable[str]) -> str:

@@ -52,10 +52,10 @@ LIMITS_HEAD = """\
 What the MPS kernels of torch refuse or leave to the CPU. Written by scripts/operators.py; do not edit.
 
 Each line: the first and the last release (the newest, if empty), effect, dtypes, macOS, message, operators.
-error      the message is that of an exception
-cpu        the message is that of a warning, and the CPU computes it
-integral, int64, uint8, bool, complex, any: of which first tensor it holds; bool is integral too
-macOS      from this version on it does not hold; if empty, it holds on all
+Effect: cpu, the CPU computes it, and the message is a warning; else the exception with the message.
+Dtypes of the first tensor: integral (bool too), int64, uint8, bool, complex, any.
+macOS: from this version on it does not hold; if empty, it holds on all.
+Message: a space at its start or end is where a name or more is put in.
 """
 
 

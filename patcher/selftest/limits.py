@@ -20,13 +20,13 @@ class Limit(NamedTuple):
     """What a kernel does not do."""
 
     effect: str
-    """"error", or "cpu": the CPU computes it, with a warning."""
+    """The exception's name, such as RuntimeError, or "cpu": the CPU computes it, with a warning."""
     dtypes: str
     """Of the first tensor: int64, uint8, bool, complex, integral (bool too), or any."""
     below: Optional[Version]
     """The macOS from which on the kernel does it; None if that makes no difference."""
     message: str
-    """What the error or the warning says; where a name is put in, only what follows that."""
+    """What the error or the warning says; a space at its start or end is where a name or more is put in."""
 
 
 def find_limits(name: str, overload: str, torch: Version) -> Tuple[Limit, ...]:
@@ -51,7 +51,7 @@ def _limits() -> Dict[str, List[Tuple[Version, Version, Limit]]]:
                 (_version(first), _version(last) if last else NEWEST, limit)
             )
     for limits in found.values():
-        limits.sort(key=lambda one: one[2].effect)
+        limits.sort(key=lambda one: one[2].effect != "cpu")
     return found
 
 
