@@ -160,11 +160,10 @@ def _targets(code: bytes, start: int) -> Iterator[tuple[int, bool]]:
             yield here + _immediate(instruction), False
         elif instruction & 0x9F000000 == 0x90000000:  # adrp
             pages[instruction & REGISTER] = (here & ~PAGE) + (_immediate(instruction) << 12)
-        elif instruction & 0xFF800000 == 0x91000000:  # add, of 12 bits, as they are or shifted by 12
-            source = instruction >> 5 & REGISTER
-            page = pages.pop(source, None) if source == instruction & REGISTER else pages.get(source)
+        elif instruction & 0xFFC00000 == 0x91000000:  # add, of 12 bits as they are
+            page = pages.get(instruction >> 5 & REGISTER)
             if page is not None:
-                yield page + ((instruction >> 10 & PAGE) << (12 if instruction & 1 << 22 else 0)), False
+                yield page + (instruction >> 10 & PAGE), False
         elif instruction & 0x7C000000 == 0x14000000:  # bl, or b: a call at the end of a function
             yield here + 4 * _signed(instruction & 0x3FFFFFF, 26), True
 

@@ -113,7 +113,18 @@ def test_what_follows(name: str, status: str, evidence: str, asked: str) -> None
     assert decide(KNOWN[name], KNOWN, REGISTERED) == Status(status, evidence, asked)
 
 
+def test_what_is_made_of_something_unknown_is_unknown() -> None:
+    known = {"lost": KNOWN["lost"], "lost.copy": function("lost.copy", "CompositeExplicitAutograd", delegate="lost")}
+    assert decide(known["lost.copy"], known, {}) == Status("unknown", "d", "lost")
+
+
 class TestDisagreements:
+    def test_a_header_is_not_named_for_what_is_in_place(self) -> None:
+        known = {name: function(name, "MPS") for name in ("__ilshift__.Scalar", "_index_put_impl_")}
+        registered = {"__ilshift__.Scalar": "wrapper_MPS_Scalar___ilshift__", "_index_put_impl_": "_index_put_impl_"}
+        header = "<ATen/ops/__lshift___mps_dispatch.h><ATen/ops/_index_put_impl_mps_dispatch.h>"
+        assert list(disagreements(known, registered, header)) == []
+
     def found(self, registered: Mapping[str, str], *declared: str) -> dict[str, str]:
         known = {name: KNOWN[name] for name in ("abs.out", "acos.out", "acos", "im2col")}
         header = "".join(f"#include <ATen/ops/{name}_mps_dispatch.h>\n" for name in declared)

@@ -31,6 +31,18 @@ def test_a_function_calls_what_lies_before_it() -> None:
     assert list(library.references(address)) == [Reference(called="first"), Reference(function="first")]
 
 
+def test_a_jump_to_a_function_is_a_call_and_a_stub_is_what_it_stands_for() -> None:
+    library = Library(small_library({"init": [("import", "warn"), ("import", "throw"), ("jump", "next")], "next": []}))
+    ((_, address),) = library.functions("init")
+    assert [one.called for one in library.references(address)] == ["warn", "throw", "next"]
+
+
+def test_what_points_into_a_string_is_no_reference() -> None:
+    library = Library(small_library({"init": [("middle", "abs.out"), ("string", "acos")]}))
+    ((_, address),) = library.functions("init")
+    assert list(library.references(address)) == [Reference(string="acos")]
+
+
 @pytest.mark.parametrize("image", [b"", b"\xcf\xfa\xed\xfe", b"PK" + bytes(99), small_library({})])
 def test_what_is_no_library_with_symbols(image: bytes) -> None:
     with pytest.raises(NotMachO):

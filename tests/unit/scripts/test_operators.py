@@ -12,8 +12,9 @@ import pytest
 from small_library import small_library
 
 from scripts.kernel_table import Status
+from scripts.limits import Limit
 from scripts.native_functions import DECLARATIONS, YAML
-from scripts.operators import HEADER, LIBRARY, differences, read_release, table_of
+from scripts.operators import HEADER, LIBRARY, differences, limit_differences, limits_of, read_release, table_of
 
 ROOT = Path(__file__).resolve().parents[3]
 FUNCTIONS = """\
@@ -100,6 +101,17 @@ def test_a_check_fails_where_the_table_says_otherwise(wheel: Path) -> None:
     done = run(wheel, "--check", "2.1")
     assert "torch 2.1: neg: kernel/l/neg is written, unknown/d/neg is right" in done.stdout
     assert done.returncode == 1
+
+
+def test_the_limits_are_compared_too(wheel: Path) -> None:
+    releases = {number: read_release(wheel) for number in ("2.0", "2.10")}
+    limit = Limit("RuntimeError", "int64", "", "No int64")
+    releases["2.10"].limits.known[limit] = {"abs.out", "neg"}
+    text = limits_of(releases)
+    assert limit_differences(text, releases) == []
+    assert len(limit_differences(text.replace(" neg", ""), releases)) == 1
+    assert len(limit_differences(text.replace("2.10", "2.0"), releases)) == 2
+    assert "cumsum: Limit" in run(wheel, "--check", "2.1").stdout
 
 
 def test_an_unknown_release(wheel: Path) -> None:
