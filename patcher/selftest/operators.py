@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import warnings
-from typing import Any, Iterable, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Iterator, List, Optional, Sequence, Tuple
 
 import torch
 
+from .asked import Asked, asked, collect, tensors
+from .kernels import Kernel
 from .rules import FALLBACK, INDEX_ON_MPS, TWO_DEVICES, Refusal, Rules
 
 DEVICE = torch.device("mps:0")
@@ -20,6 +21,8 @@ INDEXING = ("aten::index", "aten::index_put", "aten::index_put_")
 
 # What reads values back, and so waits for the device
 READS = ("aten::_local_scalar_dense", "aten::nonzero", "aten::is_nonzero", "aten::equal", "aten::masked_select")
+
+FALLS_BACK = ("missing", "fallback")
 
 BITWISE = ("aten::bitwise_and", "aten::bitwise_or", "aten::bitwise_xor")
 
@@ -35,6 +38,7 @@ class State:
     strict = False
     saving = False
     warned = False
+    seen: Optional[Callable[[str, str, Kernel, List[torch.Tensor]], None]] = None  # is told of every operator
 
 
 class EmulatedTensor(torch.Tensor):
@@ -64,9 +68,13 @@ class EmulatedTensor(torch.Tensor):
         cls, func: Any, types: Any, args: Tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        name, overload = _operator(func)
-        operands = _tensors((*args, *kwargs.values()))
-        _apply_rules(name, overload, args, operands)
+        operators = asked(func, args, kwargs, current_rules().torch)
+        if collect(operators):
+            with below_dispatch():
+                return _on_device(func(*args, **kwargs))
+        name, operands = func._schema.name, tensors((*args, *kwargs.values()))
+        if not _falls_back(operators, operands):
+            _apply_rules(name, func._schema.overload_name, args, operands)
         with below_dispatch():
             if State.strict:
                 args = _misread(name, args)
@@ -76,23 +84,6 @@ class EmulatedTensor(torch.Tensor):
             return _on_device(out)
 
 
-@functools.lru_cache(maxsize=None)
-def _operator(func: Any) -> Tuple[str, str]:
-    """The names of an operator and its overload, such as ("aten::isin", "Tensor_Tensor")."""
-    return func._schema.name, func._schema.overload_name
-
-
-def _tensors(values: Iterable[Any]) -> List[torch.Tensor]:
-    """The tensors among an operator's arguments, also those in lists. (torch's pytree takes longer than all else.)"""
-    found: List[torch.Tensor] = []
-    for value in values:
-        if isinstance(value, torch.Tensor):
-            found.append(value)
-        elif isinstance(value, (list, tuple)):
-            found.extend(x for x in value if isinstance(x, torch.Tensor))
-    return found
-
-
 def _on_device(out: Any) -> Any:
     """What an operator returned, with every new tensor an emulated one."""
     if isinstance(out, (list, tuple)):
@@ -100,12 +91,21 @@ def _on_device(out: Any) -> Any:
     return EmulatedTensor(out) if type(out) is torch.Tensor else out
 
 
+def _falls_back(operators: Sequence[Asked], operands: List[torch.Tensor]) -> bool:
+    """Whether the CPU computes the operator for MPS. Refuses what it has no kernel for, if the user does not allow that."""
+    for name, overload, kernel in operators:
+        if State.seen:
+            State.seen(name, overload, kernel, operands)
+        if kernel.status == "missing" and os.environ.get("PYTORCH_ENABLE_MPS_FALLBACK", "0") == "0":
+            refuse(current_rules().not_implemented(kernel.asked))
+        if kernel.status in FALLS_BACK and not State.warned:
+            State.warned = True
+            warnings.warn(FALLBACK.format(op=kernel.asked), stacklevel=3)
+    return operators[0].kernel.status in FALLS_BACK
+
+
 def _apply_rules(name: str, overload: str, args: Tuple[Any, ...], operands: List[torch.Tensor]) -> None:
     rules = current_rules()
-    missing = rules.missing(name, overload)
-    if missing:
-        _fall_back(missing)
-        return
     if not all(isinstance(x, EmulatedTensor) for x in operands):
         refuse(_two_devices(name, args, operands))
     if name == "aten::isin":
@@ -114,15 +114,6 @@ def _apply_rules(name: str, overload: str, args: Tuple[Any, ...], operands: List
     refuse(rules.dimensions(name, operands[0].ndim if overload == "dim" else 0))
     if State.strict and (name in READS or (name == "aten::index" and _has_mask(args))):
         raise ReadBack("%s reads from the device and waits for it" % name)
-
-
-def _fall_back(missing: Refusal) -> None:
-    """The CPU computes it, if the user allows that: torch warns of the first operator. Without that it is refused."""
-    if os.environ.get("PYTORCH_ENABLE_MPS_FALLBACK", "0") == "0":
-        refuse(missing)
-    if not State.warned:
-        State.warned = True
-        warnings.warn(FALLBACK.format(op=missing.message.split("'")[1]), stacklevel=2)
 
 
 def _two_devices(name: str, args: Tuple[Any, ...], operands: List[torch.Tensor]) -> Optional[Refusal]:

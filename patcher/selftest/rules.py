@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Dict, NamedTuple, Optional, Tuple, Type, TypeVar
 
-Version = Tuple[int, int]
+from .kernels import Version, find_kernel
+
 Anything = TypeVar("Anything")
 
 NOT_IMPLEMENTED = {
@@ -33,13 +34,6 @@ FALLBACK = (
 )
 
 NEWEST_TORCH: Version = (2, 13)  # the newest release that the evidence was gathered for
-
-MISSING_BEFORE: Dict[str, Version] = {
-    # [B] no symbol of these kernels in earlier wheels
-    "aten::searchsorted": (2, 2),
-    "aten::bucketize": (2, 2),
-    "aten::unique_dim": (2, 10),
-}
 
 OLDEST_MACOS: Dict[Version, Version] = {
     # [B] the platform tag of the released wheels
@@ -87,14 +81,11 @@ class Rules(NamedTuple):
 
     def missing(self, name: str, overload: str) -> Optional[Refusal]:
         """The refusal of an operator that has no kernel, such as ("aten::isin", "Tensor_Tensor")."""
-        if name == "aten::isin":
-            # [B] no isin at all before 2.4; with a scalar operand since 2.8 (#154010)
-            since = (2, 4) if overload == "Tensor_Tensor" else (2, 8)
-        else:
-            since = MISSING_BEFORE.get(name, (2, 0))
-        if self.torch >= since:
-            return None
-        operator = "%s.%s_out" % (name, overload) if name == "aten::isin" else name
+        kernel = find_kernel(name, overload, self.torch)
+        return self.not_implemented(kernel.asked) if kernel.status == "missing" else None
+
+    def not_implemented(self, operator: str) -> Refusal:
+        """The refusal of an operator without a kernel, such as "aten::isin.Tensor_Tensor_out"."""
         return Refusal(NotImplementedError, _of(NOT_IMPLEMENTED, self.torch).format(op=operator))
 
     def isin(self, elements: str, test_elements: str) -> Optional[Refusal]:

@@ -1,0 +1,125 @@
+"""What MPS is asked for when a program calls an operator: the operator itself, or those that it is made of.
+
+The emulated device sees what arrives below the CPU's dispatch. Where MPS would be asked for something else, this finds
+out what: by running the composite kernel of torch beside the real call, or from `ON_MPS`.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+import torch
+
+from .kernels import Kernel, find_kernel
+from .rules import Version
+
+COMPOSITE = ("CompositeExplicitAutograd", "CompositeExplicitAutogradNonFunctional", "CompositeImplicitAutograd")
+
+# The CPU's own operators, and what MPS is asked for instead
+ON_MPS: Dict[str, Tuple[Tuple[str, str], ...]] = {}
+
+
+class Asked(NamedTuple):
+    """An operator that MPS is asked for."""
+
+    name: str
+    overload: str
+    kernel: Kernel
+
+
+class _Collecting(threading.local):
+    """The operators that a composite kernel has called so far, while one runs beside the real call."""
+
+    found: Optional[List[Asked]] = None
+
+
+_collecting = _Collecting()
+_plans: Dict[Any, Tuple[Asked, ...]] = {}
+
+
+def asked(func: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any], version: Version) -> Tuple[Asked, ...]:
+    """The operator that is called, and what it leads to on MPS, without what has a kernel there.
+
+    Of a composite operator that is found out once for each combination of dtypes and dimensions: where it depends on
+    values, sizes or options, what the first call did not need is not seen.
+    """
+    key: Any = func, version
+    plan = _plans.get(key)
+    if plan is None:
+        plan = _plans[key] = _direct(func, version)
+    if plan[0].kernel.status not in ("explicit", "composite"):
+        return plan
+    key = (func, version, *[(x.dtype, x.ndim) for x in tensors((*args, *kwargs.values()))])
+    inner = _plans.get(key)
+    if inner is None:
+        inner, is_whole = _run_beside(func, args, kwargs)
+        inner = plan + tuple(dict.fromkeys(one for one in inner if one.kernel.status not in ("kernel", "explicit", "composite")))
+        if is_whole:
+            _plans[key] = inner
+    return inner
+
+
+def collect(found: Iterable[Asked]) -> bool:
+    """Whether a composite kernel is being run to see what it asks for. Then it has asked for these."""
+    if _collecting.found is None:
+        return False
+    _collecting.found.extend(found)
+    return True
+
+
+def _direct(func: Any, version: Version) -> Tuple[Asked, ...]:
+    name, overload = func._schema.name, func._schema.overload_name
+    names = ON_MPS.get(name, ((name, overload),))
+    return tuple(Asked(*one, find_kernel(*one, version)) for one in names)
+
+
+def _run_beside(func: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Tuple[List[Asked], bool]:
+    """What the composite kernel asks for, and whether it came to its end. Leaves operands and generators as they were."""
+    kernel = _composite_kernel(func)
+    if kernel is None:
+        return [], True
+    generators = [x for x in (torch.default_generator, *args, *kwargs.values()) if isinstance(x, torch.Generator)]
+    states = [x.get_state() for x in generators]
+    before, found = _collecting.found, []  # type: ignore[var-annotated]
+    _collecting.found = []
+    try:
+        if func._schema.is_mutable:
+            args, kwargs = _copy(args), {name: _copy(x) for name, x in kwargs.items()}
+        _collecting.found = found
+        kernel(*args, **kwargs)
+        return found, True
+    except Exception:  # the real call tells
+        return found, False
+    finally:
+        _collecting.found = before
+        for generator, state in zip(generators, states):
+            generator.set_state(state)
+
+
+def _composite_kernel(func: Any) -> Optional[Callable[..., Any]]:
+    """The composite kernel of the installed torch, if it has one for this operator."""
+    if func._schema.name in ("aten::detach", "aten::alias"):  # they call themselves
+        return None
+    for key in COMPOSITE:
+        if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), key):
+            dispatch_key = getattr(torch._C.DispatchKey, key)
+            return lambda *args, **kwargs: func._op_dk(dispatch_key, *args, **kwargs)
+    return None
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return type(value)(_copy(x) for x in value)
+    return value.clone() if isinstance(value, torch.Tensor) else value
+
+
+def tensors(values: Iterable[Any]) -> List[torch.Tensor]:
+    """The tensors among an operator's arguments, also those in lists. (torch's pytree takes longer than all else.)"""
+    found: List[torch.Tensor] = []
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            found.append(value)
+        elif isinstance(value, (list, tuple)):
+            found.extend(x for x in value if isinstance(x, torch.Tensor))
+    return found
