@@ -18,8 +18,9 @@ from patcher.targets.interpreter import python_parts
 
 RUNTIME = Path(__file__).parent / "runtime"
 SELFTEST = Path(__file__).parent / "selftest"
-EMULATING = ("__init__.py", "device.py", "emulated.py", "events.py", "operators.py", "process.py", "rules.py")
-"""The modules of the self-test that emulate a device."""
+EMULATING = ("__init__.py", "asked.py", "device.py", "emulated.py", "events.py", "kernels.py", "kernels.tsv",
+             "operators.py", "process.py", "rules.py")  # fmt: skip
+"""The files of the self-test that emulate a device."""
 
 
 class Emulation(NamedTuple):

@@ -16,8 +16,28 @@ from .rules import Version
 
 COMPOSITE = ("CompositeExplicitAutograd", "CompositeExplicitAutogradNonFunctional", "CompositeImplicitAutograd")
 
-# The CPU's own operators, and what MPS is asked for instead
-ON_MPS: Dict[str, Tuple[Tuple[str, str], ...]] = {}
+ON_MPS: Dict[str, Tuple[str, ...]] = {
+    # What the CPU is asked for: what MPS is asked for instead, in all releases.
+    # [S] convolution of these sources asks the kernel of its backend; all the others are the CPU's and CUDA's
+    "aten::convolution": ("aten::_mps_convolution",),
+    "aten::convolution_backward": ("aten::mps_convolution_backward",),
+    # [S] at::native::lstm asks _lstm_mps for a tensor on MPS before it thinks of oneDNN
+    "aten::mkldnn_rnn_layer": ("aten::_lstm_mps",),
+    "aten::mkldnn_rnn_layer_backward": ("aten::lstm_mps_backward",),
+    # [B] native_functions.yaml of 2.0 - 2.14: _fused_sdp_choice has no MPS kernel, so attention is made of these, or
+    # since 2.5 is _scaled_dot_product_attention_math_for_mps; all have kernels. _for_cpu since 2.3, without it before.
+    "aten::_scaled_dot_product_flash_attention": ("aten::bmm", "aten::_softmax"),
+    "aten::_scaled_dot_product_flash_attention_backward": ("aten::bmm", "aten::_softmax_backward_data"),
+    "aten::_scaled_dot_product_flash_attention_for_cpu": ("aten::bmm", "aten::_softmax"),
+    "aten::_scaled_dot_product_flash_attention_for_cpu_backward": ("aten::bmm", "aten::_softmax_backward_data"),
+    # [B] registered for MPS as a whole in some releases, so that MPS is not asked for what it is made of.
+    # linalg.svdvals, which asks for _linalg_svd itself, cannot be told from linalg.svd.
+    "aten::_linalg_svd": ("aten::linalg_svd",),
+    "aten::linalg_lu_factor_ex": ("aten::linalg_lu_factor",),
+    "aten::upsample_nearest3d": ("aten::upsample_nearest3d.vec",),
+}
+
+NOT_THERE = ("missing", "fallback", "unknown")
 
 
 class Asked(NamedTuple):
@@ -54,7 +74,7 @@ def asked(func: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any], version: Ver
     inner = _plans.get(key)
     if inner is None:
         inner, is_whole = _run_beside(func, args, kwargs)
-        inner = plan + tuple(dict.fromkeys(one for one in inner if one.kernel.status not in ("kernel", "explicit", "composite")))
+        inner = (*plan, *dict.fromkeys(one for one in inner if one.kernel.status in NOT_THERE))
         if is_whole:
             _plans[key] = inner
     return inner
@@ -70,8 +90,10 @@ def collect(found: Iterable[Asked]) -> bool:
 
 def _direct(func: Any, version: Version) -> Tuple[Asked, ...]:
     name, overload = func._schema.name, func._schema.overload_name
-    names = ON_MPS.get(name, ((name, overload),))
-    return tuple(Asked(*one, find_kernel(*one, version)) for one in names)
+    names = [(name, overload)]
+    if not overload and name in ON_MPS:
+        names = [(one, inner) for one, _, inner in (full.partition(".") for full in ON_MPS[name])]
+    return tuple(Asked(one, inner, find_kernel(one, inner, version)) for one, inner in names)
 
 
 def _run_beside(func: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Tuple[List[Asked], bool]:
