@@ -7,7 +7,8 @@ out what: by running the composite kernel of torch beside the real call, or from
 from __future__ import annotations
 
 import threading
-from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from operator import attrgetter
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple
 
 import torch
 
@@ -48,6 +49,17 @@ class Asked(NamedTuple):
     kernel: Kernel
 
 
+class Operator(NamedTuple):
+    """An operator that arrives, such as ("aten::isin", "Tensor_Tensor"), and what MPS is asked for in its place."""
+
+    name: str
+    overload: str
+    asked: Tuple[Asked, ...]
+    is_composite: bool
+    led_to: Dict[Any, Tuple[Asked, ...]]
+    """Of a composite operator: what it was found to ask for, by the dtypes and dimensions of its operands."""
+
+
 class _Collecting(threading.local):
     """The operators that a composite kernel has called so far, while one runs beside the real call."""
 
@@ -55,29 +67,34 @@ class _Collecting(threading.local):
 
 
 _collecting = _Collecting()
-_plans: Dict[Any, Tuple[Asked, ...]] = {}
+_operators: Dict[Any, Operator] = {}
+_signature = attrgetter("dtype", "ndim")
 
 
-def asked(func: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any], version: Version) -> Tuple[Asked, ...]:
-    """The operator that is called, and what it leads to on MPS, without what has a kernel there.
+def find_operator(func: Any, version: Version) -> Operator:
+    """The operator of an overload such as `torch.ops.aten.isin.Tensor_Tensor`, in this release of torch."""
+    operator = _operators.get((func, version))
+    if operator is None:
+        operator = _operators[func, version] = _operator(func, version)
+    return operator
 
-    Of a composite operator that is found out once for each combination of dtypes and dimensions: where it depends on
-    values, sizes or options, what the first call did not need is not seen.
+
+def asked_by_composite(
+    func: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any], operands: List[torch.Tensor], operator: Operator
+) -> Tuple[Asked, ...]:
+    """A composite operator, and what it leads to on MPS, without what has a kernel there.
+
+    That is found out once for each combination of dtypes and dimensions: where it depends on values, sizes or options,
+    what the first call did not need is not seen.
     """
-    key: Any = func, version
-    plan = _plans.get(key)
-    if plan is None:
-        plan = _plans[key] = _direct(func, version)
-    if plan[0].kernel.status not in ("explicit", "composite"):
-        return plan
-    key = (func, version, *[(x.dtype, x.ndim) for x in tensors((*args, *kwargs.values()))])
-    inner = _plans.get(key)
-    if inner is None:
-        inner, is_whole = _run_beside(func, args, kwargs)
-        inner = (*plan, *dict.fromkeys(one for one in inner if one.kernel.status in NOT_THERE))
+    key = tuple(map(_signature, operands))
+    known = operator.led_to.get(key)
+    if known is None:
+        found, is_whole = _run_beside(func, args, kwargs)
+        known = (*operator.asked, *dict.fromkeys(one for one in found if one.kernel.status in NOT_THERE))
         if is_whole:
-            _plans[key] = inner
-    return inner
+            operator.led_to[key] = known
+    return known
 
 
 def collect(found: Iterable[Asked]) -> bool:
@@ -88,12 +105,13 @@ def collect(found: Iterable[Asked]) -> bool:
     return True
 
 
-def _direct(func: Any, version: Version) -> Tuple[Asked, ...]:
+def _operator(func: Any, version: Version) -> Operator:
     name, overload = func._schema.name, func._schema.overload_name
     names = [(name, overload)]
     if not overload and name in ON_MPS:
         names = [(one, inner) for one, _, inner in (full.partition(".") for full in ON_MPS[name])]
-    return tuple(Asked(one, inner, find_kernel(one, inner, version)) for one, inner in names)
+    asked = tuple(Asked(one, inner, find_kernel(one, inner, version)) for one, inner in names)
+    return Operator(name, overload, asked, asked[0].kernel.status in ("explicit", "composite"), {})
 
 
 def _run_beside(func: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Tuple[List[Asked], bool]:

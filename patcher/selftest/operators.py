@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import os
 import warnings
-from typing import Any, Callable, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import torch
 
-from .asked import Asked, asked, collect, tensors
+from .asked import Asked, Operator, asked_by_composite, collect, find_operator, tensors
 from .kernels import Kernel
 from .rules import FALLBACK, INDEX_ON_MPS, TWO_DEVICES, Refusal, Rules
 
 DEVICE = torch.device("mps:0")
 
-# Operators whose operands may be on two devices [S]: copies, and indexing of a tensor on MPS by one on the CPU
-COPIES = ("aten::copy_", "aten::_to_copy")
+# Operators whose operands may be on two devices [S]: copies, questions of kind (which arrive in inference mode), and
+# indexing of a tensor on MPS by one on the CPU
+ANYWHERE = ("aten::copy_", "aten::_to_copy", "aten::_has_compatible_shallow_copy_type", "aten::result_type")
 INDEXING = ("aten::index", "aten::index_put", "aten::index_put_")
 
 # What reads values back, and so waits for the device
@@ -48,7 +49,7 @@ class EmulatedTensor(torch.Tensor):
 
     @staticmethod
     def __new__(cls, data: torch.Tensor) -> EmulatedTensor:
-        refuse(State.rules.dtype(name_of(data.dtype)) if State.rules else None)
+        refuse(_refused_dtype(State.rules, data.dtype) if State.rules else None)
         return torch.Tensor._make_subclass(cls, data)
 
     @property
@@ -68,27 +69,33 @@ class EmulatedTensor(torch.Tensor):
         cls, func: Any, types: Any, args: Tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        operators = asked(func, args, kwargs, current_rules().torch)
-        if collect(operators):
-            with below_dispatch():
-                return _on_device(func(*args, **kwargs))
-        name, operands = func._schema.name, tensors((*args, *kwargs.values()))
-        if not _falls_back(operators, operands):
-            _apply_rules(name, func._schema.overload_name, args, operands)
+        operator, operands = find_operator(func, current_rules().torch), tensors((*args, *kwargs.values()))
+        asked = operator.asked
+        if operator.is_composite:
+            asked = asked_by_composite(func, args, kwargs, operands, operator)
+        is_probe = collect(asked)
+        if not is_probe and not _falls_back(asked, operands):
+            _apply_rules(operator, args, operands)
         with below_dispatch():
-            if State.strict:
-                args = _misread(name, args)
-            out = func(*args, **kwargs)
-            if State.strict and name in ("aten::any", "aten::all") and operands[0].numel() == 0 and out.numel():
-                out = ~out  # [S] empty input: any(dim) returns unwritten memory, all() gave False (#104694)
-            return _on_device(out)
+            if not State.strict or is_probe:
+                return _on_device(func(*args, **kwargs))
+            return _on_device(_misreading(operator.name, func, args, kwargs, operands))
+
+
+def _misreading(
+    name: str, func: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any], operands: List[torch.Tensor]
+) -> Any:
+    """What the operator returns where a release misreads its operands, or does not write its result."""
+    out = func(*_misread(name, args), **kwargs)
+    # [S] empty input: any(dim) returns unwritten memory, all() gave False (#104694)
+    return ~out if name in ("aten::any", "aten::all") and operands[0].numel() == 0 and out.numel() else out
 
 
 def _on_device(out: Any) -> Any:
     """What an operator returned, with every new tensor an emulated one."""
-    if isinstance(out, (list, tuple)):
-        return type(out)(_on_device(x) for x in out)
-    return EmulatedTensor(out) if type(out) is torch.Tensor else out
+    if type(out) is torch.Tensor:
+        return EmulatedTensor(out)
+    return type(out)(map(_on_device, out)) if isinstance(out, (list, tuple)) else out
 
 
 def _falls_back(operators: Sequence[Asked], operands: List[torch.Tensor]) -> bool:
@@ -104,21 +111,24 @@ def _falls_back(operators: Sequence[Asked], operands: List[torch.Tensor]) -> boo
     return operators[0].kernel.status in FALLS_BACK
 
 
-def _apply_rules(name: str, overload: str, args: Tuple[Any, ...], operands: List[torch.Tensor]) -> None:
-    rules = current_rules()
-    if not all(isinstance(x, EmulatedTensor) for x in operands):
-        refuse(_two_devices(name, args, operands))
+def _apply_rules(operator: Operator, args: Tuple[Any, ...], operands: List[torch.Tensor]) -> None:
+    rules, name = current_rules(), operator.name
+    for operand in operands:
+        if not isinstance(operand, EmulatedTensor):
+            refuse(_two_devices(name, args, operands))
+            break
     if name == "aten::isin":
         dtypes = [name_of(x.dtype) if isinstance(x, torch.Tensor) else "" for x in args[:2]]
         refuse(rules.isin(dtypes[0] or dtypes[1], dtypes[1] or dtypes[0]))
-    refuse(rules.dimensions(name, operands[0].ndim if overload == "dim" else 0))
+    if operator.overload == "dim":
+        refuse(rules.dimensions(name, operands[0].ndim))
     if State.strict and (name in READS or (name == "aten::index" and _has_mask(args))):
         raise ReadBack("%s reads from the device and waits for it" % name)
 
 
 def _two_devices(name: str, args: Tuple[Any, ...], operands: List[torch.Tensor]) -> Optional[Refusal]:
     """The refusal of operands of which some are on the CPU: there a tensor without dimensions may be."""
-    if name in COPIES:
+    if name in ANYWHERE:
         return None
     if name in INDEXING:
         by_mps = not isinstance(args[0], EmulatedTensor) and any(isinstance(x, EmulatedTensor) for x in args[1])
@@ -163,20 +173,25 @@ def to_cpu(tensor: torch.Tensor) -> torch.Tensor:
         return tensor.detach().as_subclass(torch.Tensor).clone().requires_grad_(tensor.requires_grad)
 
 
-@contextlib.contextmanager
-def below_dispatch() -> Iterator[None]:
+class below_dispatch:  # noqa: N801 - read as a function; a generator would take as long as the rules do
     """Within: emulated tensors are the CPU's, and no rule is applied."""
-    guard = torch._C._DisableTorchDispatch()
-    try:
-        yield
-    finally:
-        del guard
+
+    def __enter__(self) -> None:
+        self.guard: Any = torch._C._DisableTorchDispatch()  # type: ignore[attr-defined]
+
+    def __exit__(self, *_: Any) -> None:
+        self.guard = None
 
 
 def refuse(refusal: Optional[Refusal]) -> None:
     """Raises the refusal, if it is one."""
     if refusal is not None:
         raise refusal.error(refusal.message)
+
+
+@functools.lru_cache(maxsize=None)
+def _refused_dtype(rules: Rules, dtype: torch.dtype) -> Optional[Refusal]:
+    return rules.dtype(name_of(dtype))
 
 
 def name_of(dtype: torch.dtype) -> str:

@@ -1,0 +1,178 @@
+"""Which operators the emulated device has: what a release lacks, falls back to the CPU for, or is asked for instead."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional
+
+from patcher.selftest import operators
+from patcher.selftest.kernels import Kernel
+from patcher.selftest.operators import State
+from patcher.selftest.rules import FALLBACK, Rules
+
+Mps = Callable[[tuple[int, int], tuple[int, int]], AbstractContextManager[None]]
+OLD, NEW = ((2, 1), (13, 0)), ((2, 13), (14, 0))
+VARIABLE = "PYTORCH_ENABLE_MPS_FALLBACK"
+
+
+@pytest.fixture(autouse=True)
+def as_a_new_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No warning was given yet, and no fallback is allowed."""
+    monkeypatch.setattr(State, "warned", False)
+    monkeypatch.delenv(VARIABLE, raising=False)
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Kernel]]:
+    """The operators that are asked for within the test, and what the release has for them."""
+    asked: list[tuple[str, Kernel]] = []
+    monkeypatch.setattr(State, "seen", lambda name, overload, kernel, _: asked.append((f"{name}.{overload}", kernel)))
+    return asked
+
+
+def there(*shape: int) -> torch.Tensor:
+    return torch.rand(*shape).to("mps")
+
+
+@pytest.mark.parametrize(
+    ("rules", "call", "operator"),
+    [
+        (OLD, lambda: torch.lgamma(there(2)), "aten::lgamma.out"),  # structured: its out overload is asked for
+        (OLD, lambda: there(2).lgamma_(), "aten::lgamma.out"),
+        (OLD, lambda: torch.searchsorted(there(2), there(2)), "aten::searchsorted.Tensor"),
+        (OLD, lambda: torch.logcumsumexp(there(2), 0), "aten::_logcumsumexp"),  # CompositeExplicitAutograd
+        (OLD, lambda: torch.linalg.lstsq(there(2, 2), there(2, 2)), "aten::linalg_lstsq.out"),
+        (OLD, lambda: torch.mode(there(2)), "aten::mode"),
+        (NEW, lambda: torch.mode(there(2)), "aten::mode"),
+        (NEW, lambda: torch.take(there(2), torch.tensor([0]).to("mps")), "aten::take"),
+    ],
+)
+@pytest.mark.parametrize("mode", [torch.enable_grad, torch.inference_mode])
+def test_a_missing_operator_is_refused_by_the_name_that_is_asked_for(
+    mps: Mps,
+    mode: Callable[[], AbstractContextManager[None]],
+    rules: tuple[tuple[int, int], tuple[int, int]],
+    call: Callable[[], object],
+    operator: str,
+) -> None:
+    with mps(*rules), mode():
+        for _ in range(2):  # what was found out once is remembered
+            with pytest.raises(NotImplementedError) as refused:
+                call()
+            assert str(refused.value) == Rules(*rules).not_implemented(operator).message
+
+
+def test_what_an_implicit_operator_is_made_of_in_inference_mode(mps: Mps) -> None:
+    """There torch does not take it apart before the dispatch."""
+    tests = torch.tensor([[1, 2]]), torch.tensor([4]), torch.tensor([2])
+    with mps(*OLD), torch.inference_mode(), pytest.raises(NotImplementedError, match=r"'aten::_ctc_loss\.Tensor'"):
+        functional.ctc_loss(there(4, 1, 5), *[x.to("mps") for x in tests])
+
+
+def test_the_cpu_computes_what_is_missing_and_a_process_is_warned_once(
+    mps: Mps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, "1")
+    given = torch.rand(3)
+    with mps(*OLD), warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        got = torch.lgamma(given.to("mps"))
+        torch.mode(got)
+        assert [str(one.message) for one in told] == [FALLBACK.format(op="aten::lgamma.out")]
+        assert got.device.type == "mps"
+        assert torch.equal(got.cpu(), given.lgamma())
+
+
+def test_some_run_on_the_cpu_unasked(mps: Mps) -> None:
+    with mps(*OLD), pytest.warns(UserWarning) as told:
+        functional.unfold(there(1, 1, 4, 4), 2)
+    assert [str(one.message) for one in told] == [FALLBACK.format(op="aten::im2col")]
+
+
+@pytest.mark.parametrize(
+    ("made", "shape"),
+    [
+        (lambda: lambda x: functional.scaled_dot_product_attention(x, x, x), (1, 2, 3, 4)),
+        (lambda: torch.nn.LSTM(4, 3), (2, 1, 4)),
+        (lambda: torch.nn.Conv2d(1, 2, 3), (1, 1, 5, 5)),
+        (lambda: torch.nn.ConvTranspose2d(1, 2, 3, dilation=2), (1, 1, 5, 5)),
+        (lambda: torch.nn.MaxPool2d(2), (1, 1, 4, 4)),
+        (lambda: torch.nn.TransformerEncoderLayer(4, 2, 8).eval(), (2, 1, 4)),
+        (lambda: lambda x: functional.embedding(torch.tensor([1, 2], device="mps"), x), (4, 2)),
+    ],
+    ids=["attention", "LSTM", "convolution", "transposed", "pooling", "encoder", "embedding"],
+)
+@pytest.mark.parametrize("release", [(2, 0), (2, 1), (2, 5), (2, 13)])
+def test_kernels_that_only_the_cpu_has_are_not_asked_for(
+    mps: Mps, release: tuple[int, int], made: Callable[[], Any], shape: Any, seen: list[tuple[str, Kernel]]
+) -> None:
+    with mps(release, (14, 0)):
+        function, given = made(), there(*shape)
+        if isinstance(function, torch.nn.Module):
+            function.to("mps")
+        with torch.inference_mode():
+            function(given)
+        out = function(given.requires_grad_())
+        (out[0] if isinstance(out, tuple) else out).sum().backward()
+    assert seen
+    assert {kernel.status for _, kernel in seen} <= {"kernel", "explicit", "composite"}
+
+
+def test_what_mps_has_as_a_whole(mps: Mps) -> None:
+    """The CPU takes these apart; MPS falls back, or has a kernel."""
+    with mps(*OLD), pytest.warns(UserWarning, match="'aten::linalg_svd'"):
+        torch.linalg.svd(there(2, 2))
+    State.warned = False
+    with mps(*OLD), pytest.warns(UserWarning, match=r"'aten::upsample_nearest3d\.vec'"):
+        functional.interpolate(there(1, 1, 2, 2, 2), scale_factor=2.0)
+    with mps((2, 6), (14, 0)):
+        torch.linalg.lu_factor(there(2, 2))
+    with mps((2, 4), (14, 0)), pytest.raises(NotImplementedError, match=r"'aten::linalg_lu_factor_ex\.out'"):
+        torch.linalg.lu_factor(there(2, 2))
+
+
+def test_finding_out_what_an_operator_is_made_of_changes_nothing(mps: Mps) -> None:
+    """Each is the first of its kind: a composite kernel runs beside it."""
+    with mps(*NEW):
+        given, drawn = torch.arange(24.0).view(2, 3, 4), []
+        changed = given.to("mps").div_(2)
+        changed.index_fill_(0, torch.tensor([0]).to("mps"), 1.0)
+        torch._foreach_add_([changed], 1.0)
+        changed = changed.cpu()
+        for device in ("cpu", "mps"):
+            torch.manual_seed(0)
+            drawn.append(torch.rand_like(given.to(device)).cpu())
+    expected = (given / 2).index_fill(0, torch.tensor([0]), 1.0) + 1
+    assert torch.equal(changed, expected)
+    assert torch.equal(*drawn)
+
+
+@pytest.fixture
+def own_operator() -> Iterator[Callable[[torch.Tensor], torch.Tensor]]:
+    library = torch.library.Library("mps_patcher_test", "DEF")
+    library.define("twice(Tensor x) -> Tensor")
+    library.impl("twice", lambda x: x + x, "CPU")
+    yield torch.ops.mps_patcher_test.twice
+    del library
+
+
+def test_what_nobody_knows_is_let_through(
+    mps: Mps, own_operator: Callable[[torch.Tensor], torch.Tensor], seen: list[tuple[str, Kernel]]
+) -> None:
+    with mps(*OLD):
+        assert own_operator(torch.ones(1).to("mps")).tolist() == [2.0]
+    assert ("mps_patcher_test::twice.", "unknown") in [(name, kernel.status) for name, kernel in seen]
+
+
+def test_two_devices_are_no_matter_to_the_cpu(mps: Mps, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "1")
+    with mps(*OLD), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert operators.current_rules().missing("aten::isin", "Tensor_Tensor")
+        assert torch.isin(torch.tensor([1, 2]).to("mps"), torch.tensor([2])).tolist() == [False, True]
