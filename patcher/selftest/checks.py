@@ -18,6 +18,8 @@ Tell = Callable[[int, int], None]
 LARGE = 2**16
 """Elements from which on an operand is tried in one autograd mode only, for the sake of time."""
 
+NO_KERNEL = "is not currently implemented for the MPS device"
+
 
 class Failed(Exception):
     """A check did not pass; the message says what was seen."""
@@ -83,6 +85,7 @@ def generate(device: Any, tell: Tell = _untold) -> str:
     from . import generation
 
     faults: List[Tuple[str, Optional[str]]] = []
+    lacking: Dict[str, str] = {}
     models = generation.models()
     total = len(models) * len(generation.runs())
     tell(0, total)
@@ -93,9 +96,39 @@ def generate(device: Any, tell: Tell = _untold) -> str:
             on_device = build().to("mps")
             for run, tokens in zip(generation.runs(), expected):
                 tell(len(faults), total)
-                faults.append((model_name + ", " + run.name, _fault(_same_tokens, on_device, run, tokens)))
+                fault = _fault(_same_tokens, on_device, run, tokens)
+                if fault and device.rules and NO_KERNEL in fault:
+                    fault = _fault_of_fallback(fault, lacking, on_device, run, tokens)
+                faults.append((model_name + ", " + run.name, fault))
     _all_right(faults, "runs")
-    return "%d runs of %s gave the CPU's tokens" % (len(faults), " and ".join(models))
+    done = "%d runs of %s gave the CPU's tokens" % (len(faults), " and ".join(models))
+    if not lacking:
+        return done
+    return "%s with PYTORCH_ENABLE_MPS_FALLBACK=1, without which MPS of torch %s lacks %s" % (
+        done,
+        device.torch,
+        ", ".join("%s (%s)" % one for one in sorted(lacking.items())),
+    )
+
+
+def _fault_of_fallback(fault: str, lacking: Dict[str, str], *operands: Any) -> Optional[str]:
+    """What is wrong with a run if the CPU computes what MPS lacks, which is added to `lacking`.
+
+    The patches do without `isin`, so where that is lacking the fault stays.
+    """
+    from .kernels import first_torch
+    from .operators import falling_back
+    from .rules import show
+
+    with falling_back() as found:
+        again = _fault(_same_tokens, *operands)
+    missing = [one for one in found if one.kernel.status == "missing"]
+    if any(one.name == "aten::isin" for one in missing):
+        return fault
+    for one in missing:
+        since = first_torch(one.name, one.overload)
+        lacking[one.kernel.asked] = "torch %s has it" % show(since) if since else "no torch has it"
+    return again
 
 
 def callers(request: SelftestRequest) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import warnings
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import torch
 
@@ -40,6 +41,7 @@ class State:
     saving = False
     warned = False
     seen: Optional[Callable[[str, str, Kernel, List[torch.Tensor]], None]] = None  # is told of every operator
+    without_kernel: Optional[List[Asked]] = None  # while it is one, gets what falls back
 
 
 class EmulatedTensor(torch.Tensor):
@@ -99,16 +101,36 @@ def _on_device(out: Any) -> Any:
 
 
 def _falls_back(operators: Sequence[Asked], operands: List[torch.Tensor]) -> bool:
-    """Whether the CPU computes the operator for MPS. Refuses what it has no kernel for, if the user does not allow that."""
-    for name, overload, kernel in operators:
+    """Whether the CPU computes the operator for MPS. Refuses what may not be computed so."""
+    for one in operators:
         if State.seen:
-            State.seen(name, overload, kernel, operands)
-        if kernel.status == "missing" and os.environ.get("PYTORCH_ENABLE_MPS_FALLBACK", "0") == "0":
-            refuse(current_rules().not_implemented(kernel.asked))
-        if kernel.status in FALLS_BACK and not State.warned:
-            State.warned = True
-            warnings.warn(FALLBACK.format(op=kernel.asked), stacklevel=3)
+            State.seen(one.name, one.overload, one.kernel, operands)
+        if one.kernel.status in FALLS_BACK:
+            _refuse_or_warn(one)
     return operators[0].kernel.status in FALLS_BACK
+
+
+def _refuse_or_warn(operator: Asked) -> None:
+    """As a Mac does where an operator has no kernel: it warns once in a process."""
+    kernel = operator.kernel
+    if State.without_kernel is not None:
+        State.without_kernel.append(operator)
+        return
+    if kernel.status == "missing" and os.environ.get("PYTORCH_ENABLE_MPS_FALLBACK", "0") == "0":
+        refuse(current_rules().not_implemented(kernel.asked))
+    if not State.warned:
+        State.warned = True
+        warnings.warn(FALLBACK.format(op=kernel.asked), stacklevel=4)
+
+
+@contextlib.contextmanager
+def falling_back() -> Iterator[List[Asked]]:
+    """Within: the CPU computes what MPS has no kernel for, without a word; the list gets these operators."""
+    before, State.without_kernel = State.without_kernel, []
+    try:
+        yield State.without_kernel
+    finally:
+        State.without_kernel = before
 
 
 def _apply_rules(operator: Operator, args: Tuple[Any, ...], operands: List[torch.Tensor]) -> None:

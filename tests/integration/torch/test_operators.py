@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from patcher.selftest import operators
+from patcher.selftest import checks, device, generation, operators
 from patcher.selftest.kernels import Kernel
 from patcher.selftest.operators import State
 from patcher.selftest.rules import FALLBACK, Rules
@@ -176,3 +176,57 @@ def test_two_devices_are_no_matter_to_the_cpu(mps: Mps, monkeypatch: pytest.Monk
         warnings.simplefilter("ignore")
         assert operators.current_rules().missing("aten::isin", "Tensor_Tensor")
         assert torch.isin(torch.tensor([1, 2]).to("mps"), torch.tensor([2])).tolist() == [False, True]
+
+
+def test_what_an_operator_is_made_of_is_not_concluded_from_an_error(mps: Mps) -> None:
+    with mps(*OLD), torch.inference_mode():
+        window = torch.ones(8).to("mps")
+        with pytest.raises(RuntimeError, match="expected 0 < n_fft"):
+            torch.stft(there(4), 8, window=window, center=False, return_complex=True)
+        with pytest.raises(NotImplementedError, match="'aten::_fft_r2c'"):
+            torch.stft(there(20), 8, window=window, center=False, return_complex=True)
+
+
+class Generates:
+    """A model that needs an operator to generate."""
+
+    main_input_name = "input_ids"
+
+    def __init__(self, operator: Callable[[torch.Tensor], object]) -> None:
+        self.operator = operator
+
+    def to(self, _device: str) -> Generates:
+        return self
+
+    def generate(self, input_ids: torch.Tensor, **_: Any) -> torch.Tensor:
+        self.operator(input_ids.float())
+        return input_ids
+
+
+@pytest.mark.parametrize(
+    ("operator", "told"),
+    [
+        (torch.abs, "12 runs of it gave the CPU's tokens"),
+        (
+            torch.lgamma,
+            "12 runs of it gave the CPU's tokens with PYTORCH_ENABLE_MPS_FALLBACK=1, without which MPS of torch 2.1 "
+            "lacks aten::lgamma.out (torch 2.2 has it)",
+        ),
+        (
+            lambda x: (torch.mode(x), x.lgamma()),
+            "12 runs of it gave the CPU's tokens with PYTORCH_ENABLE_MPS_FALLBACK=1, without which MPS of torch 2.1 "
+            "lacks aten::lgamma.out (torch 2.2 has it), aten::mode (no torch has it)",
+        ),
+    ],
+)
+def test_verify_tells_what_generating_needs_and_a_torch_lacks(
+    monkeypatch: pytest.MonkeyPatch, operator: Callable[[torch.Tensor], object], told: str
+) -> None:
+    monkeypatch.setattr(generation, "models", lambda: {"it": lambda: Generates(operator)})
+    assert checks.generate(device.choose("emulated", "2.1", None)) == told
+
+
+def test_verify_fails_where_isin_is_what_is_lacking(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generation, "models", lambda: {"it": lambda: Generates(lambda x: torch.isin(x, x))})
+    with pytest.raises(checks.Failed, match=r"12 of 12 runs failed.*'aten::isin\.Tensor_Tensor_out'"):
+        checks.generate(device.choose("emulated", "2.1", None))
