@@ -31,6 +31,8 @@ ON_MPS: Dict[str, Tuple[str, ...]] = {
     "aten::_scaled_dot_product_flash_attention_backward": ("aten::bmm", "aten::_softmax_backward_data"),
     "aten::_scaled_dot_product_flash_attention_for_cpu": ("aten::bmm", "aten::_softmax"),
     "aten::_scaled_dot_product_flash_attention_for_cpu_backward": ("aten::bmm", "aten::_softmax_backward_data"),
+    # [S] since 2.5 in attention, before which that asks for softmax; [I] the rest has kernels
+    "aten::_safe_softmax": ("aten::_softmax",),
     # [B] registered for MPS as a whole in some releases, so that MPS is not asked for what it is made of.
     # linalg.svdvals, which asks for _linalg_svd itself, cannot be told from linalg.svd.
     "aten::_linalg_svd": ("aten::linalg_svd",),
@@ -115,7 +117,7 @@ def _operator(func: Any, version: Version) -> Operator:
 
 
 def _run_beside(func: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Tuple[List[Asked], bool]:
-    """What the composite kernel asks for, and whether it came to its end. Leaves operands and generators as they were."""
+    """What the composite kernel asks for, and whether it came to its end. Operands and generators stay as they are."""
     kernel = _composite_kernel(func)
     if kernel is None:
         return [], True

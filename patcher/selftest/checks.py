@@ -104,7 +104,7 @@ def generate(device: Any, tell: Tell = _untold) -> str:
     done = "%d runs of %s gave the CPU's tokens" % (len(faults), " and ".join(models))
     if not lacking:
         return done
-    return "%s with PYTORCH_ENABLE_MPS_FALLBACK=1, without which MPS of torch %s lacks %s" % (
+    return "%s with PYTORCH_ENABLE_MPS_FALLBACK=1; MPS of torch %s lacks %s" % (
         done,
         device.torch,
         ", ".join("%s (%s)" % one for one in sorted(lacking.items())),
@@ -127,7 +127,7 @@ def _fault_of_fallback(fault: str, lacking: Dict[str, str], *operands: Any) -> O
         return fault
     for one in missing:
         since = first_torch(one.name, one.overload)
-        lacking[one.kernel.asked] = "torch %s has it" % show(since) if since else "no torch has it"
+        lacking[one.kernel.asked] = "since torch %s" % show(since) if since else "in no torch"
     return again
 
 

@@ -149,8 +149,11 @@ def _apply_rules(operator: Operator, args: Tuple[Any, ...], operands: List[torch
 
 
 def _two_devices(name: str, args: Tuple[Any, ...], operands: List[torch.Tensor]) -> Optional[Refusal]:
-    """The refusal of operands of which some are on the CPU: there a tensor without dimensions may be."""
-    if name in ANYWHERE:
+    """The refusal of operands of which some are on the CPU: there a tensor without dimensions may be.
+
+    What derivatives (of max, sort, cumprod) make from another tensor's options is on the CPU: they are let through.
+    """
+    if name in ANYWHERE or torch._C._current_graph_task_id() >= 0:
         return None
     if name in INDEXING:
         by_mps = not isinstance(args[0], EmulatedTensor) and any(isinstance(x, EmulatedTensor) for x in args[1])
@@ -199,7 +202,7 @@ class below_dispatch:  # noqa: N801 - read as a function; a generator would take
     """Within: emulated tensors are the CPU's, and no rule is applied."""
 
     def __enter__(self) -> None:
-        self.guard: Any = torch._C._DisableTorchDispatch()  # type: ignore[attr-defined]
+        self.guard: Any = torch._C._DisableTorchDispatch()
 
     def __exit__(self, *_: Any) -> None:
         self.guard = None

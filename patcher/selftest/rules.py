@@ -6,9 +6,10 @@ Evidence, after the words of each rule: [B] a string or symbol in the released m
 
 from __future__ import annotations
 
-from typing import Dict, NamedTuple, Optional, Tuple, Type, TypeVar
+from typing import Dict, NamedTuple, Optional, Type, TypeVar
 
-from .kernels import Version, find_kernel
+from .kernels import Version as Version
+from .kernels import find_kernel
 
 Anything = TypeVar("Anything")
 

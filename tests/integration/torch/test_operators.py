@@ -70,9 +70,13 @@ def test_a_missing_operator_is_refused_by_the_name_that_is_asked_for(
 
 def test_what_an_implicit_operator_is_made_of_in_inference_mode(mps: Mps) -> None:
     """There torch does not take it apart before the dispatch."""
-    tests = torch.tensor([[1, 2]]), torch.tensor([4]), torch.tensor([2])
     with mps(*OLD), torch.inference_mode(), pytest.raises(NotImplementedError, match=r"'aten::_ctc_loss\.Tensor'"):
-        functional.ctc_loss(there(4, 1, 5), *[x.to("mps") for x in tests])
+        functional.ctc_loss(
+            there(4, 1, 5),
+            torch.tensor([[1, 2]], device="mps"),
+            torch.tensor([4], device="mps"),
+            torch.tensor([2], device="mps"),
+        )
 
 
 def test_the_cpu_computes_what_is_missing_and_a_process_is_warned_once(
@@ -90,7 +94,7 @@ def test_the_cpu_computes_what_is_missing_and_a_process_is_warned_once(
 
 
 def test_some_run_on_the_cpu_unasked(mps: Mps) -> None:
-    with mps(*OLD), pytest.warns(UserWarning) as told:
+    with mps(*OLD), pytest.warns(UserWarning, match="will fall back") as told:
         functional.unfold(there(1, 1, 4, 4), 2)
     assert [str(one.message) for one in told] == [FALLBACK.format(op="aten::im2col")]
 
@@ -155,7 +159,9 @@ def test_finding_out_what_an_operator_is_made_of_changes_nothing(mps: Mps) -> No
 
 @pytest.fixture
 def own_operator() -> Iterator[Callable[[torch.Tensor], torch.Tensor]]:
-    library = torch.library.Library("mps_patcher_test", "DEF")
+    library: Any = torch.library.Library(  # type: ignore[no-untyped-call]
+        "mps_patcher_test", "DEF"
+    )
     library.define("twice(Tensor x) -> Tensor")
     library.impl("twice", lambda x: x + x, "CPU")
     yield torch.ops.mps_patcher_test.twice
@@ -203,19 +209,18 @@ class Generates:
         return input_ids
 
 
+LACKS = " with PYTORCH_ENABLE_MPS_FALLBACK=1; MPS of torch 2.1 lacks"
+LGAMMA = "aten::lgamma.out (since torch 2.2)"
+
+
 @pytest.mark.parametrize(
     ("operator", "told"),
     [
-        (torch.abs, "12 runs of it gave the CPU's tokens"),
-        (
-            torch.lgamma,
-            "12 runs of it gave the CPU's tokens with PYTORCH_ENABLE_MPS_FALLBACK=1, without which MPS of torch 2.1 "
-            "lacks aten::lgamma.out (torch 2.2 has it)",
-        ),
+        (torch.abs, ""),
+        (torch.lgamma, f"{LACKS} {LGAMMA}"),
         (
             lambda x: (torch.mode(x), x.lgamma()),
-            "12 runs of it gave the CPU's tokens with PYTORCH_ENABLE_MPS_FALLBACK=1, without which MPS of torch 2.1 "
-            "lacks aten::lgamma.out (torch 2.2 has it), aten::mode (no torch has it)",
+            f"{LACKS} aten::lgamma.out (since torch 2.2), aten::mode (in no torch)",
         ),
     ],
 )
@@ -223,10 +228,33 @@ def test_verify_tells_what_generating_needs_and_a_torch_lacks(
     monkeypatch: pytest.MonkeyPatch, operator: Callable[[torch.Tensor], object], told: str
 ) -> None:
     monkeypatch.setattr(generation, "models", lambda: {"it": lambda: Generates(operator)})
-    assert checks.generate(device.choose("emulated", "2.1", None)) == told
+    assert checks.generate(device.choose("emulated", "2.1", None)) == "12 runs of it gave the CPU's tokens" + told
 
 
 def test_verify_fails_where_isin_is_what_is_lacking(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generation, "models", lambda: {"it": lambda: Generates(lambda x: torch.isin(x, x))})
     with pytest.raises(checks.Failed, match=r"12 of 12 runs failed.*'aten::isin\.Tensor_Tensor_out'"):
         checks.generate(device.choose("emulated", "2.1", None))
+
+
+@pytest.mark.skipif(not hasattr(torch, "_safe_softmax"), reason="this torch has no such operator either")
+def test_attention_of_a_newer_torch(mps: Mps, seen: list[tuple[str, Kernel]]) -> None:
+    """Its math is what MPS computes. Since torch 2.5 it asks for aten::_safe_softmax."""
+    with mps(*OLD):
+        mask = (torch.rand(3, 3) > 0.1).to("mps")
+        query = there(1, 2, 3, 4).requires_grad_()
+        functional.scaled_dot_product_attention(query, query, query, attn_mask=mask, dropout_p=0.1)
+        torch._safe_softmax(there(2), 0)
+    assert {kernel.status for _, kernel in seen} <= {"kernel", "explicit", "composite"}
+
+
+@pytest.mark.parametrize("derived", [lambda x: x.max(1)[0], lambda x: x.cumprod(1), lambda x: x.sort(1)[0]])
+def test_derivatives_that_make_tensors(mps: Mps, derived: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    given = torch.rand(2, 3).add(1).requires_grad_()
+    derived(given).sum().backward()  # type: ignore[no-untyped-call]
+    with mps(*NEW):
+        moved = (given.detach().to("mps")).requires_grad_()
+        derived(moved * 1).sum().backward()  # type: ignore[no-untyped-call]
+        assert moved.grad is not None
+        assert given.grad is not None
+        assert torch.allclose(moved.grad.cpu(), given.grad)
