@@ -15,6 +15,9 @@ import torch
 from .kernels import Kernel, find_kernel
 from .rules import Version
 
+# Composite ones that ask for nothing else: they call themselves, or what copies from device to device
+LEAVES = ("aten::alias", "aten::copy_", "aten::detach")
+
 COMPOSITE = ("CompositeExplicitAutograd", "CompositeExplicitAutogradNonFunctional", "CompositeImplicitAutograd")
 
 ON_MPS: Dict[str, Tuple[str, ...]] = {
@@ -124,11 +127,9 @@ def _run_beside(func: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Tup
     generators = [x for x in (torch.default_generator, *args, *kwargs.values()) if isinstance(x, torch.Generator)]
     states = [x.get_state() for x in generators]
     before, found = _collecting.found, []  # type: ignore[var-annotated]
-    _collecting.found = []
+    _collecting.found = found
     try:
-        if func._schema.is_mutable:
-            args, kwargs = _copy(args), {name: _copy(x) for name, x in kwargs.items()}
-        _collecting.found = found
+        args, kwargs = _spared(func, args, kwargs)  # type: ignore[assignment]
         kernel(*args, **kwargs)
         return found, True
     except Exception:  # the real call tells
@@ -141,7 +142,7 @@ def _run_beside(func: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Tup
 
 def _composite_kernel(func: Any) -> Optional[Callable[..., Any]]:
     """The composite kernel of the installed torch, if it has one for this operator."""
-    if func._schema.name in ("aten::detach", "aten::alias"):  # they call themselves
+    if func._schema.name in LEAVES:
         return None
     for key in COMPOSITE:
         if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), key):
@@ -150,10 +151,25 @@ def _composite_kernel(func: Any) -> Optional[Callable[..., Any]]:
     return None
 
 
+def _spared(func: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Tuple[List[Any], Dict[str, Any]]:
+    """The arguments, with copies of those that the operator writes to."""
+    names = [x.name for x in func._schema.arguments]
+    written = {x.name for x in func._schema.arguments if x.alias_info is not None and x.alias_info.is_write}
+    if not written:
+        return list(args), kwargs
+    spared = [_copy(x) if name in written else x for name, x in zip(names, args)]
+    return spared, {name: _copy(x) if name in written else x for name, x in kwargs.items()}
+
+
 def _copy(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
-        return type(value)(_copy(x) for x in value)
-    return value.clone() if isinstance(value, torch.Tensor) else value
+        return [_copy(x) for x in value]
+    if not isinstance(value, torch.Tensor):
+        return value
+    guard = torch._C._DisableTorchDispatch()
+    copied = value.detach().clone()
+    del guard
+    return copied if type(value) is torch.Tensor else type(value)(copied)
 
 
 def tensors(values: Iterable[Any]) -> List[torch.Tensor]:

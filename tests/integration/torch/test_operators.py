@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from patcher.selftest import checks, device, generation, operators
+from patcher.selftest import asked, checks, device, generation, operators
 from patcher.selftest.kernels import Kernel
 from patcher.selftest.operators import State
 from patcher.selftest.rules import FALLBACK, Rules
@@ -31,9 +31,9 @@ def as_a_new_process(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Kernel]]:
     """The operators that are asked for within the test, and what the release has for them."""
-    asked: list[tuple[str, Kernel]] = []
-    monkeypatch.setattr(State, "seen", lambda name, overload, kernel, _: asked.append((f"{name}.{overload}", kernel)))
-    return asked
+    met: list[tuple[str, Kernel]] = []
+    monkeypatch.setattr(State, "seen", lambda name, overload, kernel, _: met.append((f"{name}.{overload}", kernel)))
+    return met
 
 
 def there(*shape: int) -> torch.Tensor:
@@ -146,6 +146,8 @@ def test_finding_out_what_an_operator_is_made_of_changes_nothing(mps: Mps) -> No
     with mps(*NEW):
         given, drawn = torch.arange(24.0).view(2, 3, 4), []
         changed = given.to("mps").div_(2)
+        torch.add(changed, 1.0, out=changed)
+        torch.ops.aten.add.Scalar_out(changed, -1.0, out=changed)
         changed.index_fill_(0, torch.tensor([0]).to("mps"), 1.0)
         torch._foreach_add_([changed], 1.0)
         changed = changed.cpu()
@@ -166,6 +168,22 @@ def own_operator() -> Iterator[Callable[[torch.Tensor], torch.Tensor]]:
     library.impl("twice", lambda x: x + x, "CPU")
     yield torch.ops.mps_patcher_test.twice
     del library
+
+
+def test_finding_out_ends(mps: Mps, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is run beside a call makes no calls beside which more is run."""
+    ran: list[str] = []
+    run = asked._run_beside
+
+    def counted(func: Any, *rest: Any) -> Any:
+        ran.append(str(func))
+        return run(func, *rest)
+
+    monkeypatch.setattr(asked, "_operators", {})
+    monkeypatch.setattr(asked, "_run_beside", counted)
+    with mps(*NEW):
+        there(2, 3).t().contiguous().fill_(1.0).zero_().detach().to(torch.int32).clone()
+    assert 5 < len(ran) < 20
 
 
 def test_what_nobody_knows_is_let_through(
