@@ -16,9 +16,8 @@ from typing import Any
 
 import pytest
 from rights import drop_all
+from running import MAIN, App
 
-ROOT = Path(__file__).resolve().parents[2]
-MAIN = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from patcher.__main__ import main; main()"
 VERSION = "4.44.2"
 TORCH = """
 __version__ = "2.1.0"
@@ -64,55 +63,6 @@ def make_environment(folder: Path, python: Path, site_of: Path) -> Path:
     (site / "torch-2.1.0.dist-info").mkdir()
     (site / "torch-2.1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 2.1.0\n")
     return folder / "bin" / "python"
-
-
-class App:
-    """An environment, a folder with scripts, and the tool."""
-
-    def __init__(self, folder: Path, python: Path) -> None:
-        self.folder, self.python = folder, python
-        (self.site,) = python.parent.parent.glob("lib/python*/site-packages")
-        self.cache = folder / "cache"
-        self.environ = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTORCH"))}
-        self.environ["MPS_PATCHER_CACHE"] = str(self.cache)
-
-    def script(self, text: str, name: str = "script.py") -> Path:
-        path = self.folder / name
-        path.write_text(text)
-        return path
-
-    def tool(self, *words: object, **options: Any) -> subprocess.CompletedProcess[str]:
-        return self.start([sys.executable, "-c", MAIN, *words], **options)
-
-    def run(self, *words: object, **options: Any) -> subprocess.CompletedProcess[str]:
-        """`run` on the environment."""
-        return self.tool("run", "--python", self.python, *words, **options)
-
-    def plain(self, *words: object, **options: Any) -> subprocess.CompletedProcess[str]:
-        """Its interpreter without the tool."""
-        return self.start([self.python, *words], **options)
-
-    def start(self, command: list[object], **options: Any) -> subprocess.CompletedProcess[str]:
-        environ = {**self.environ, **options.pop("environ", {})}
-        options = {"capture_output": True, "text": True, "cwd": self.folder, "check": False, **options}
-        done: subprocess.CompletedProcess[str] = subprocess.run(list(map(str, command)), env=environ, **options)
-        return done
-
-    def said(self, *words: object, **options: Any) -> str:
-        """What a program that ends well says."""
-        done = self.run(*words, **options)
-        assert (done.returncode, done.stderr) == (0, ""), done.stderr
-        return done.stdout
-
-    def refused(self, *words: object, code: int = 1, **options: Any) -> str:
-        """Both lines of a refusal; the program was not started."""
-        done = self.run(*words, **options)
-        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 2), done
-        return done.stderr
-
-    def folders(self) -> list[Path]:
-        """What was prepared."""
-        return sorted((self.cache / "run").iterdir())
 
 
 @pytest.fixture
@@ -363,6 +313,8 @@ class TestRefusals:
             (["-m"], "There is no program"),
             (["--json", "-c", "0"], "--json"),
             (["--torch", "2.1", "-c", "0"], "--torch needs --emulate"),
+            (["--report", "report.json", "-c", "0"], "--report needs --emulate"),
+            (["--emulate", "--report", "report.md", "-c", "0"], "FILE is written as JSON"),
             (["--", "-I", "-c", "0"], "-I turns the patches off."),
             (["--", "-uE", "script.py"], "-E turns the patches off."),
             (["unknown", "-c", "0"], "There is no patch 'unknown'"),
