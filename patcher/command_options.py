@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 
 from patcher.help_text import HelpfulCommand
-from patcher.options import PROGRAM, Function, Usage, WholeNumber, together
+from patcher.options import PROGRAM, Function, NonEmptyPath, Usage, WholeNumber, together
 
 
 def _torch(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
@@ -138,11 +139,14 @@ def _require_program_alone(args: Sequence[str], start: int) -> None:
     raise Usage("usage", message, f"Did you mean `{meant}`?")
 
 
-def check_run_options(*, emulate: bool, torch: str | None) -> None:
+def check_run_options(*, emulate: bool, torch: str | None, report: Path | None) -> None:
     """Refuses options of run that mean nothing without another. Raises Usage."""
-    if torch and not emulate:
-        message = "--torch needs --emulate."
-        raise Usage("usage", message, "Add --emulate, or leave out --torch.")
+    for option, given in (("--torch", torch), ("--report", report)):
+        if given and not emulate:
+            raise Usage("usage", f"{option} needs --emulate.", f"Add --emulate, or leave out {option}.")
+    if report and report.suffix == ".md":
+        hint = f"Name FILE {report.with_suffix('.json')}: the table is written to {report}."
+        raise Usage("usage", "--report: FILE is written as JSON.", hint)
 
 
 def program_words() -> tuple[str, ...]:
@@ -166,6 +170,9 @@ def run_options(function: Function) -> Function:
         click.option("--macos", metavar="N", callback=_macos,
                      help="Assume this macOS, or emulate MPS as on it. [default: this machine's, or the oldest "
                           "that torch supports]"),
+        click.option("--report", type=NonEmptyPath(path_type=Path), metavar="FILE",
+                     help="Write which operators the program uses, and which of them MPS lacks, to FILE as JSON, and "
+                          "as a table beside it (.md). Needs --emulate."),
         click.option("--unpatched", is_flag=True, help="Run without the patches, to see the error."),
     )  # fmt: skip
 

@@ -12,6 +12,7 @@ from patcher.errors import CannotTell, PatcherError
 from patcher.model import FunctionPatch, Patch, Target
 from patcher.owner import as_user_of
 from patcher.prepared import is_prepared, prepared_folder, write_prepared
+from patcher.selftest import report as reports
 from patcher.selftest import rules
 from patcher.storage.lock import LockTimeout
 from patcher.targets.interpreter import python_parts
@@ -19,8 +20,10 @@ from patcher.targets.interpreter import python_parts
 RUNTIME = Path(__file__).parent / "runtime"
 SELFTEST = Path(__file__).parent / "selftest"
 EMULATING = ("__init__.py", "asked.py", "device.py", "emulated.py", "events.py", "kernels.py", "kernels.tsv",
-             "operators.py", "process.py", "rules.py")  # fmt: skip
-"""The files of the self-test that emulate a device."""
+             "operators.py", "process.py", "recorder.py", "report.py", "rules.py")  # fmt: skip
+"""The files of the self-test that emulate a device, and report what it is asked."""
+REPORT = "MPS_PATCHER_REPORT"
+"""The environment variable with the path of the report, by which child processes know it too."""
 
 
 class Emulation(NamedTuple):
@@ -82,6 +85,22 @@ def emulation_notice(target: Target, emulate: Emulation) -> str:
     device = emulated_rules(target, emulate)
     words = f"the rules of torch {rules.show(device.torch)} on macOS {rules.show(device.macos)}"
     return f"The MPS device is emulated, with {words}; no Apple GPU is used."
+
+
+def begin_report(file: Path, target: Target, emulate: Emulation, program: Sequence[str]) -> dict[str, str]:
+    """The environment variables in which that program's processes add to this report, which is empty until then.
+
+    The report takes the place of an earlier one. Raises PatcherError `no-report` where it cannot be written or would
+    take the place of another file; and as `emulated_rules`.
+    """
+    device = emulated_rules(target, emulate)
+    path = os.path.abspath(file)  # noqa: PTH100 - no link is resolved
+    try:
+        reports.create(path, rules.show(device.torch), rules.show(device.macos), program)
+    except OSError as error:
+        cause = f"{error.filename or path} cannot be written: {error.strerror}."
+        raise PatcherError("no-report", cause, "Name another file with --report.") from error
+    return {REPORT: path}
 
 
 def _require_runnable(target: Target) -> None:
@@ -146,5 +165,6 @@ def _environment(environ: Mapping[str, str], site: Path) -> dict[str, str]:
     entries = path.split(os.pathsep) if path else []  # an empty entry among others is the current folder
     others = (entry for entry in entries if Path(entry).parent.parent != site.parent.parent)  # of a run around us
     added = {"PYTHONPATH": os.pathsep.join((str(site), *others)), "MPS_PATCHER_HOOK": "off"}  # installed files stay
-    kept = {name: value for name, value in environ.items() if name != "__PYVENV_LAUNCHER__"}  # as for the probe
+    removed = ("__PYVENV_LAUNCHER__", REPORT)  # the first as for the probe, the other is that of a run around us
+    kept = {name: value for name, value in environ.items() if name not in removed}
     return {"PYTORCH_ENABLE_MPS_FALLBACK": "1", **kept, **added}

@@ -28,15 +28,17 @@ from patcher.template import KINDS, render, write_new
 @click.command("run", cls=ProgramCommand)
 @run_options
 @target_options
-def run_command(request: Request, emulate: bool, torch: str | None, macos: str | None, unpatched: bool) -> NoReturn:
+def run_command(
+    request: Request, emulate: bool, torch: str | None, macos: str | None, unpatched: bool, report: Path | None
+) -> NoReturn:
     """Run a program with the patches in memory.
 
     It runs in the target's interpreter, and no file of the installation changes. -m MODULE and -c CODE work as in
     Python.
     """
-    from patcher.run import Emulation, emulation_notice, prepare  # only this command needs it
+    from patcher.run import Emulation, begin_report, emulation_notice, prepare  # only this command needs it
 
-    check_run_options(emulate=emulate, torch=torch)
+    check_run_options(emulate=emulate, torch=torch, report=report)
     words, target = program_words(), request.target()
     emulation = Emulation(torch=torch, macos=macos) if emulate else None
     try:
@@ -44,10 +46,14 @@ def run_command(request: Request, emulate: bool, torch: str | None, macos: str |
             target, request.patches, named=request.named, lock=lock_timeout(request), macos=macos,
             unpatched=unpatched, emulate=emulation, environ=os.environ,
         )  # fmt: skip
+        if emulation and report:
+            environ |= begin_report(report, target, emulation, words)
     except PatcherError as error:
         raise completed_error(error, target, invocation_of(request)) from error
     if emulation:
         notify(emulation_notice(target, emulation), request.output)
+    if report:
+        notify(f"The report will be in {report} and {report.with_suffix('.md')}.", request.output)
     replace_process([str(target.python), *words], environ)
 
 

@@ -72,6 +72,9 @@ def _start() -> None:
             rules_torch, rules_macos, told = file.read().split("\n")
         process = importlib.import_module("mps_patcher_selftest.process")
         process.emulate_everywhere(rules_torch, rules_macos, told or None)
+        report = os.environ.get("MPS_PATCHER_REPORT")
+        if report:
+            importlib.import_module("mps_patcher_selftest.recorder").record(report)
 
 
 _start()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from patcher import prepared
 from patcher.catalogue import load_catalogue
 from patcher.errors import CannotTell, PatcherError
 from patcher.model import Target
-from patcher.run import Emulation, emulation_notice, prepare
+from patcher.run import EMULATING, SELFTEST, Emulation, begin_report, emulation_notice, prepare
 from patcher.storage.lock import LockTimeout, locked
 
 SOURCE = Path("transformers", "pytorch_utils.py")
@@ -82,6 +84,36 @@ def test_the_effect_is_that_under_the_emulated_rules(calling: Target, environ: d
     assert served(folder) == 0
     assert (folder / "emulation").read_text() == "2.9\n14\n"
     assert "selftest/process.py" in names_in(folder)
+
+
+def test_what_a_file_of_the_emulation_needs_is_there_too(calling: Target, environ: dict[str, str]) -> None:
+    folder, _ = prepared_for(calling, environ, emulate=Emulation())
+    assert {path.name for path in (folder / "selftest").iterdir()} == {*EMULATING}
+    imported = re.findall(
+        r"(?m)^from \.(\w*) import (\w+)", "".join((SELFTEST / name).read_text() for name in EMULATING)
+    )
+    started = re.findall(r"mps_patcher_selftest\.(\w+)", (folder / "after_torch.py").read_text())
+    assert {*(f"{module or name}.py" for module, name in imported), *(f"{name}.py" for name in started)} <= {*EMULATING}
+
+
+def test_a_report_is_begun_in_place_of_an_earlier_one(target: Target, environ: dict[str, str], tmp_path: Path) -> None:
+    file = tmp_path / "report.json"
+    for program in (["old.py"], ["new.py"]):
+        variables = begin_report(file, target, Emulation(), program)
+    assert variables == {"MPS_PATCHER_REPORT": str(file)}
+    assert json.loads(file.read_text())["program"] == ["new.py"]
+    assert json.loads(file.read_text())["device"] == {"kind": "emulated-mps", "torch": "2.1", "macos": "12.3"}
+    assert "MPS_PATCHER_REPORT" not in prepared_for(target, {**environ, **variables})[1]  # as in a run within a run
+
+
+@pytest.mark.parametrize("place", ["nowhere/report.json", "folder", "mine.json"])
+def test_a_report_that_cannot_be_written(target: Target, tmp_path: Path, place: str) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "mine.md").write_text("Mine\n")
+    with pytest.raises(PatcherError) as raised:
+        begin_report(tmp_path / place, target, Emulation(), ["script.py"])
+    assert raised.value.code == "no-report"
+    assert raised.value.message.startswith(str(tmp_path))
 
 
 def test_unpatched_holds_the_hook_alone(target: Target, environ: dict[str, str]) -> None:
