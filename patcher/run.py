@@ -19,8 +19,11 @@ from patcher.targets.interpreter import python_parts
 
 RUNTIME = Path(__file__).parent / "runtime"
 SELFTEST = Path(__file__).parent / "selftest"
-EMULATING = ("__init__.py", "asked.py", "device.py", "emulated.py", "events.py", "kernels.py", "kernels.tsv",
-             "operators.py", "process.py", "recorder.py", "report.py", "rules.py")  # fmt: skip
+EMULATING = (
+    "__init__.py", "asked.py", "backend.py", "device.py", "emulated.py", "events.py", "generators.py",
+    "kernels.py", "kernels.tsv", "making.py", "methods.py", "moving.py", "operators.py", "process.py",
+    "recorder.py", "report.py", "rules.py", "storages.py"
+)  # fmt: skip
 """The files of the self-test that emulate a device, and report what it is asked."""
 REPORT = "MPS_PATCHER_REPORT"
 """The environment variable with the path of the report, by which child processes know it too."""

@@ -9,14 +9,16 @@ hardware: whatever is found here is found on an emulated device, and is to be ca
 from __future__ import annotations
 
 import contextlib
-import sys
-from typing import Any, Dict, Iterator, Optional, Tuple
+from typing import Any, Iterator, Tuple
 
 import torch
 from torch.overrides import TorchFunctionMode
 
 from .events import emulated_events
-from .operators import DEVICE, EmulatedTensor, State, name_of, refuse, to_cpu, to_mps_device, use_rules
+from .generators import check_generator
+from .making import default_device, made_beside, made_on
+from .methods import HERE_AND_THERE, THERE
+from .operators import DEVICE, EmulatedTensor, State, use_rules
 from .rules import Rules
 
 
@@ -25,94 +27,29 @@ class DeviceMode(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func is torch.Tensor.to:
-            return _to(args, kwargs)
+        if func in HERE_AND_THERE:
+            return HERE_AND_THERE[func](*args, **kwargs)
         if args and isinstance(args[0], EmulatedTensor):
-            if func in _HANDLED:
-                return _HANDLED[func](*args, **kwargs)
+            if func in THERE:
+                return THERE[func](*args, **kwargs)
             if func in _COPYING:
                 kwargs = dict(kwargs, device=kwargs.get("device") or DEVICE)
-        device = kwargs.get("device") or _default_device(func)
-        return func(*args, **kwargs) if device is None else _made(torch.device(device), func, args, kwargs)
+        device, first = kwargs.get("device") or default_device(func), _first(args)
+        if kwargs.get("generator") is not None:
+            check_generator(kwargs["generator"], device or getattr(first, "device", "cpu"))
+        if device is None:
+            return made_beside(first, func, args, kwargs)
+        return made_on(torch.device(device), func, args, kwargs)
 
 
-def _default_device(func: Any) -> Optional[torch.device]:
-    """What torch adds below this mode, which would be too late."""
-    module: Any = sys.modules.get("torch.utils._device")  # who sets a default device loads it
-    default = getattr(module, "CURRENT_DEVICE", None)
-    is_mps = default is not None and default.type == "mps" and func in module._device_constructors()
-    return default if is_mps else None
-
-
-def _made(device: torch.device, func: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Any:
-    """What a function that was told a device makes there."""
-    to_mps = device.type == "mps"
-    if to_mps:
-        kwargs = dict(kwargs, device=torch.device("cpu"))
-        refuse(State.rules.dtype(name_of(kwargs["dtype"])) if State.rules and kwargs.get("dtype") else None)
-    out = func(*args, **kwargs)
-    return to_mps_device(out) if to_mps else to_cpu(out) if isinstance(out, EmulatedTensor) else out
-
-
-def _to(args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Any:
-    """`Tensor.to` in all its forms: to a device, a dtype, both, or those of another tensor."""
-    source, options = args[0], _to_options(args[1:], kwargs)
-    device = torch.device(options.pop("device", None) or source.device)
-    if device.type not in ("mps", "cpu"):
-        return torch.Tensor.to(source, device, **options)
-    if device.type == "mps" and State.rules:
-        refuse(State.rules.dtype(name_of(options.get("dtype", source.dtype))))
-    if device.type != source.device.type:
-        source = to_mps_device(source) if device.type == "mps" else to_cpu(source)
-    return torch.Tensor.to(source, **options) if options else source
-
-
-def _to_options(rest: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Dict[str, Any]:
-    """The arguments after the tensor, by name, without those that are None."""
-    names = ["device", "dtype", "non_blocking", "copy"]
-    if rest and isinstance(rest[0], torch.Tensor):
-        rest = (rest[0].device, rest[0].dtype) + rest[1:]
-    elif rest and isinstance(rest[0], torch.dtype):
-        names = names[1:]
-    options = dict(zip(names, rest), **kwargs)
-    return {name: value for name, value in options.items() if value is not None}
-
-
-def _no_numpy(*_: Any, **__: Any) -> Any:
-    raise TypeError(  # [S]
-        "can't convert mps:0 device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory first."
-    )
-
-
-def _show(tensor: torch.Tensor) -> str:
-    return repr(to_cpu(tensor).detach())[:-1] + ", device='mps:0')"
-
-
-def _format(tensor: torch.Tensor, how: str) -> str:
-    """As torch does for a tensor that is no subclass: a scalar is shown as its number."""
-    return format(to_cpu(tensor).item(), how) if tensor.ndim == 0 else format(_show(tensor), how)
-
-
-def _type(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-    if args or kwargs:
-        return tensor.type(*args, **kwargs)
-    return torch.Tensor.type(to_cpu(tensor)).replace("torch.", "torch.mps.")
+def _first(args: Tuple[Any, ...]) -> Any:
+    """The first argument, or the first of a list that stands there."""
+    first = args[0] if args else None
+    return first[0] if isinstance(first, (list, tuple)) and first else first
 
 
 # They make a tensor where the one that they are given is
 _COPYING = (torch.tensor, torch.as_tensor, torch.Tensor.new_tensor)
-
-_HANDLED: Dict[Any, Any] = {
-    torch.Tensor.new: lambda x, *args: EmulatedTensor(to_cpu(x).new(*args)),
-    torch.Tensor.get_device: lambda _: 0,
-    torch.Tensor.type: _type,
-    torch.Tensor.__repr__: lambda x, **_: _show(x),
-    torch.Tensor.__format__: _format,
-    torch.Tensor.cpu: lambda x, *_, **__: to_cpu(x),
-    torch.Tensor.tolist: lambda x: to_cpu(x).tolist(),
-    torch.Tensor.numpy: _no_numpy,
-    torch.Tensor.__array__: _no_numpy,
-}
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import os
 import warnings
+from collections import OrderedDict
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import torch
@@ -38,7 +39,6 @@ class State:
 
     rules: Optional[Rules] = None
     strict = False
-    saving = False
     warned = False
     seen: Optional[Callable[[str, str, Kernel, List[torch.Tensor]], None]] = None  # is told of every operator
     without_kernel: Optional[List[Asked]] = None  # while it is one, gets what falls back
@@ -47,7 +47,7 @@ class State:
 class EmulatedTensor(torch.Tensor):
     """A tensor that says `mps:0`. Its storage is the CPU's."""
 
-    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+    __torch_function__ = torch._C._disabled_torch_function_impl
 
     @staticmethod
     def __new__(cls, data: torch.Tensor) -> EmulatedTensor:
@@ -55,21 +55,26 @@ class EmulatedTensor(torch.Tensor):
         return torch.Tensor._make_subclass(cls, data)
 
     @property
-    def device(self) -> torch.device:  # type: ignore[override]
+    def device(self) -> torch.device:
         return DEVICE
 
     is_mps = property(lambda _: True)
     is_cpu = property(lambda _: False)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """Pickled it stays on the device; `torch.save` writes the CPU's tensor, which loads wherever torch does."""
-        reduce: Any = to_cpu(self).__reduce_ex__ if State.saving else super().__reduce_ex__
-        return reduce(protocol)
+        """As torch's own tensor, of a storage that is on the device."""
+        if isinstance(self, torch.nn.Parameter):
+            rebuild: Any = torch._utils._rebuild_parameter
+            return rebuild, (self.detach(), self.requires_grad, OrderedDict())
+        with below_dispatch():
+            alias: Any = self.detach().as_subclass(torch.Tensor).requires_grad_(self.requires_grad)
+        reduced = alias.__reduce_ex__(protocol)
+        storage = reduced[1][0]
+        getattr(storage, "_untyped_storage", storage).is_on_mps = True
+        return reduced
 
     @classmethod
-    def __torch_dispatch__(  # type: ignore[override]
-        cls, func: Any, types: Any, args: Tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         operator, operands = find_operator(func, current_rules().torch), tensors((*args, *kwargs.values()))
         asked = operator.asked
@@ -181,21 +186,37 @@ def _misread(name: str, args: Tuple[Any, ...]) -> Tuple[Any, ...]:
 
 
 def to_mps_device(tensor: torch.Tensor) -> torch.Tensor:
-    """A copy on the emulated device."""
+    """A copy on the emulated device, from which gradients come back."""
     if isinstance(tensor, EmulatedTensor):
         return tensor
-    made = EmulatedTensor(tensor.detach().clone())
-    return made.requires_grad_() if tensor.requires_grad else made
+    if tensor.requires_grad and torch.is_grad_enabled():
+        return _Move.apply(tensor, to_mps_device, to_cpu)
+    return EmulatedTensor(tensor.detach().clone())
 
 
 def to_cpu(tensor: torch.Tensor) -> torch.Tensor:
-    """A copy on the CPU."""
+    """A copy on the CPU, from which gradients come back."""
     if not isinstance(tensor, EmulatedTensor):
         return tensor
     if State.strict:
         raise ReadBack("a copy to the CPU reads from the device and waits for it")
+    if tensor.requires_grad and torch.is_grad_enabled():
+        return _Move.apply(tensor, to_cpu, to_mps_device)
     with below_dispatch():
-        return tensor.detach().as_subclass(torch.Tensor).clone().requires_grad_(tensor.requires_grad)
+        return tensor.detach().as_subclass(torch.Tensor).clone()
+
+
+class _Move(torch.autograd.Function):
+    """A copy, and the way back for its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: torch.Tensor, there: Any, back: Any) -> Any:
+        ctx.back = back
+        return there(tensor)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> Any:
+        return ctx.back(grad), None, None
 
 
 class below_dispatch:  # noqa: N801 - read as a function; a generator would take as long as the rules do

@@ -1,0 +1,75 @@
+"""What functions make on the emulated device: where they are told to, or where their first tensor is."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sys
+from typing import Any, Dict, Optional, Tuple
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from .moving import to_device
+from .operators import DEVICE, EmulatedTensor, State, name_of, refuse
+
+# Functions of C++ that make tensors from another's options and calculate with them
+_MAKE_AND_MIX = (
+    torch._C._nn.one_hot,
+    torch._C._nn.scaled_dot_product_attention,
+    torch.combinations,
+    torch.linalg.matrix_rank,
+    torch.quantile,
+    torch.nanquantile,
+    torch.Tensor.quantile,
+    torch.Tensor.nanquantile,
+)
+
+
+def default_device(func: Any) -> Optional[torch.device]:
+    """What torch adds below a mode, which would be too late."""
+    module: Any = sys.modules.get("torch.utils._device")  # who sets a default device loads it
+    default = getattr(module, "CURRENT_DEVICE", None)
+    is_mps = default is not None and default.type == "mps" and func in module._device_constructors()
+    return default if is_mps else None
+
+
+def made_on(device: torch.device, func: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Any:
+    """What a function that was told a device makes there."""
+    kwargs = dict(kwargs)
+    if device.type == "mps":
+        kwargs["device"] = torch.device("cpu")
+        refuse(State.rules.dtype(name_of(kwargs["dtype"])) if State.rules and kwargs.get("dtype") else None)
+    wants_grad = kwargs.pop("requires_grad", False)
+    out = func(*args, **kwargs)
+    out = to_device(out, device) if isinstance(out, torch.Tensor) else out
+    return out.requires_grad_() if wants_grad else out
+
+
+def made_beside(first: Any, func: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Any:
+    """What a function makes that was told none: it is where `first` is.
+
+    A function of C++ that makes a tensor from another's options (`pad_sequence`) makes one of the CPU.
+    """
+    if not isinstance(first, EmulatedTensor):
+        return func(*args, **kwargs)
+    with _Making() if func in _MAKE_AND_MIX or _names_a_device(func) else contextlib.nullcontext():
+        out = func(*args, **kwargs)
+    return to_device(out, DEVICE) if type(out) is torch.Tensor else out
+
+
+@functools.lru_cache(maxsize=None)
+def _names_a_device(func: Any) -> bool:
+    """Whether it is one of torch's functions in Python that make tensors: a mode does not see what they call."""
+    code = getattr(func, "__code__", None)
+    return code is not None and any("device" in names for names in code.co_consts if isinstance(names, tuple))
+
+
+class _Making(TorchDispatchMode):
+    """Within, what operators make without a tensor is on the device."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if "device" not in kwargs or any(isinstance(one, torch.Tensor) for one in args):
+            return func(*args, **kwargs)
+        return EmulatedTensor(func(*args, **dict(kwargs, device=torch.device("cpu"))))
