@@ -40,12 +40,11 @@ def to(tensor: torch.Tensor, *rest: Any, **kwargs: Any) -> torch.Tensor:
 def _to_options(rest: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Dict[str, Any]:
     """The arguments after the tensor, by name, without those that are None."""
     names = ["device", "dtype", "non_blocking", "copy"]
-    other = rest[0] if rest else kwargs.get("other")
-    if isinstance(other, torch.Tensor):
-        rest = (other.device, other.dtype) + rest[1:]
-    elif isinstance(other, torch.dtype):
+    if rest and isinstance(rest[0], torch.Tensor):
+        rest = (rest[0].device, rest[0].dtype) + rest[1:]
+    elif rest and isinstance(rest[0], torch.dtype):
         names = names[1:]
-    options = dict(zip(names, rest), **{name: value for name, value in kwargs.items() if name != "other"})
+    options = dict(zip(names, rest), **kwargs)
     return {name: value for name, value in options.items() if value is not None}
 
 

@@ -66,9 +66,7 @@ class EmulatedTensor(torch.Tensor):
         if isinstance(self, torch.nn.Parameter):
             rebuild: Any = torch._utils._rebuild_parameter
             return rebuild, (self.detach(), self.requires_grad, OrderedDict())
-        with below_dispatch():
-            alias: Any = self.detach().as_subclass(torch.Tensor).requires_grad_(self.requires_grad)
-        reduced = alias.__reduce_ex__(protocol)
+        reduced: Any = _alias(self).requires_grad_(self.requires_grad).__reduce_ex__(protocol)
         storage = reduced[1][0]
         getattr(storage, "_untyped_storage", storage).is_on_mps = True
         return reduced
@@ -202,8 +200,13 @@ def to_cpu(tensor: torch.Tensor) -> torch.Tensor:
         raise ReadBack("a copy to the CPU reads from the device and waits for it")
     if tensor.requires_grad and torch.is_grad_enabled():
         return _Move.apply(tensor, to_cpu, to_mps_device)
-    with below_dispatch():
-        return tensor.detach().as_subclass(torch.Tensor).clone()
+    return _alias(tensor).clone()
+
+
+def _alias(tensor: torch.Tensor) -> torch.Tensor:
+    """The CPU's tensor of the same memory."""
+    with below_dispatch(), torch._C.DisableTorchFunction():
+        return tensor.detach().as_subclass(torch.Tensor)
 
 
 class _Move(torch.autograd.Function):

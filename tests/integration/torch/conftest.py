@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
@@ -32,3 +34,31 @@ def any_mps(request: pytest.FixtureRequest) -> Iterator[Rules]:
     rules = Rules(*request.param)
     with emulated.emulated(rules):
         yield rules
+
+
+EVERYWHERE = """
+import io, pickle, sys, torch
+from patcher.selftest import process
+process.emulate_everywhere(sys.argv[1], sys.argv[2], None)
+
+def say(*calls):
+    for call in calls:
+        try:
+            print(call())
+        except Exception as error:
+            print(type(error).__name__ + ": " + str(error))
+
+"""
+
+
+@pytest.fixture(scope="session")
+def everywhere() -> Callable[..., list[str]]:
+    """`everywhere(code)`: the lines of a program on the emulated device. It may `say(*calls)`: results and errors."""
+
+    def run(code: str, torch: str = "2.13", macos: str = "14") -> list[str]:
+        command = [sys.executable, "-W", "error", "-c", EVERYWHERE + code, torch, macos]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    return run

@@ -1,0 +1,57 @@
+"""What functions make on the emulated device: where they are told to, or where their first tensor is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import pytest
+import torch
+from torch.nn import functional
+
+Mps = Callable[[tuple[int, int], tuple[int, int]], AbstractContextManager[None]]
+RULES = ((2, 13), (14, 0))
+
+
+def rows() -> torch.Tensor:
+    return torch.arange(6.0, device="mps").view(2, 3)
+
+
+def attention() -> torch.Tensor:
+    layer = torch.nn.MultiheadAttention(4, 2, add_zero_attn=True).to("mps")
+    out: torch.Tensor = layer(*[torch.ones(2, 1, 4, device="mps")] * 3)[0]
+    return out
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: functional.one_hot(torch.tensor([0, 2], device="mps")),
+        lambda: torch.nn.utils.rnn.pad_sequence([rows()[0], rows()[1, :2]]),
+        lambda: functional.scaled_dot_product_attention(*[torch.ones(1, 1, 2, 4, device="mps")] * 3, is_causal=True),
+        lambda: functional.embedding_bag(torch.tensor([[0, 1]], device="mps"), rows()),
+        lambda: torch.quantile(rows(), 0.5),
+        lambda: rows().quantile(0.5),
+        lambda: torch.combinations(rows()[0]),
+        attention,
+    ],
+)
+def test_what_cxx_and_python_make_is_beside_its_operands(mps: Mps, make: Callable[[], torch.Tensor]) -> None:
+    with mps(*RULES):
+        assert make().device == torch.device("mps:0")
+
+
+@pytest.mark.parametrize("make", [torch.zeros, torch.rand])
+def test_a_leaf_is_made(mps: Mps, make: Callable[..., torch.Tensor]) -> None:
+    with mps(*RULES):
+        leaf = make(2, requires_grad=True, device="mps")
+        assert (leaf.is_leaf, leaf.requires_grad) == (True, True)
+        leaf.sum().backward()
+        assert leaf.grad is not None
+
+
+def test_what_is_not_of_the_device_stays(mps: Mps) -> None:
+    with mps(*RULES):
+        assert functional.one_hot(torch.tensor([0, 2])).device.type == "cpu"
+        assert torch.zeros(3).copy_(rows()[0]).device.type == "cpu"
+        assert torch.zeros_like(rows(), device="cpu").device.type == "cpu"
