@@ -30,7 +30,7 @@ class Generator(torch.Generator, metaclass=_IsGenerator):
 
     def __new__(cls, device: Any = "cpu") -> Any:
         is_mps = torch.device(device).type == "mps"
-        made = super().__new__(cls, "cpu" if is_mps else device)
+        made: Any = super().__new__(cls, "cpu" if is_mps else device)  # type: ignore[call-arg]
         made.is_mps = is_mps
         return made
 
@@ -38,7 +38,7 @@ class Generator(torch.Generator, metaclass=_IsGenerator):
         pass
 
     @property
-    def device(self) -> torch.device:
+    def device(self) -> torch.device:  # type: ignore[override]
         """Where it draws."""
         return DEVICE if self.is_mps else super().device
 

@@ -53,7 +53,8 @@ def made_beside(first: Any, func: Any, args: Tuple[Any, ...], kwargs: Dict[str, 
     """
     if not isinstance(first, EmulatedTensor):
         return func(*args, **kwargs)
-    with _Making() if func in _MAKE_AND_MIX or _names_a_device(func) else contextlib.nullcontext():
+    making: Any = _Making
+    with making() if func in _MAKE_AND_MIX or _names_a_device(func) else contextlib.nullcontext():
         out = func(*args, **kwargs)
     return to_device(out, DEVICE) if type(out) is torch.Tensor else out
 
@@ -65,7 +66,7 @@ def _names_a_device(func: Any) -> bool:
     return code is not None and any("device" in names for names in code.co_consts if isinstance(names, tuple))
 
 
-class _Making(TorchDispatchMode):
+class _Making(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Within, what operators make without a tensor is on the device."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Tuple[Any, ...] = (), kwargs: Any = None) -> Any:

@@ -77,12 +77,14 @@ def _marked(func: Any) -> Any:
     return lambda tensor: mark(func(tensor))
 
 
+_tensor: Any = torch.Tensor
+
 # Wherever the tensor is
 HERE_AND_THERE: Dict[Any, Any] = {
     torch.Tensor.to: moving.to,
     torch.Tensor.type_as: moving.type_as,
-    torch.Tensor.data.__set__: moving.set_data,
-    torch.Tensor.grad.__set__: moving.set_grad,
+    _tensor.data.__set__: moving.set_data,
+    _tensor.grad.__set__: moving.set_grad,
     torch.Tensor.pin_memory: _pin_memory,
     torch.Tensor.is_pinned: _is_pinned,
 }

@@ -47,7 +47,7 @@ class State:
 class EmulatedTensor(torch.Tensor):
     """A tensor that says `mps:0`. Its storage is the CPU's."""
 
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @staticmethod
     def __new__(cls, data: torch.Tensor) -> EmulatedTensor:
@@ -55,7 +55,7 @@ class EmulatedTensor(torch.Tensor):
         return torch.Tensor._make_subclass(cls, data)
 
     @property
-    def device(self) -> torch.device:
+    def device(self) -> torch.device:  # type: ignore[override]
         return DEVICE
 
     is_mps = property(lambda _: True)
@@ -66,13 +66,16 @@ class EmulatedTensor(torch.Tensor):
         if isinstance(self, torch.nn.Parameter):
             rebuild: Any = torch._utils._rebuild_parameter
             return rebuild, (self.detach(), self.requires_grad, OrderedDict())
-        reduced: Any = _alias(self).requires_grad_(self.requires_grad).__reduce_ex__(protocol)
+        alias: Any = _alias(self).requires_grad_(self.requires_grad)
+        reduced = alias.__reduce_ex__(protocol)
         storage = reduced[1][0]
         getattr(storage, "_untyped_storage", storage).is_on_mps = True
         return reduced
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: Tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
         kwargs = kwargs or {}
         operator, operands = find_operator(func, current_rules().torch), tensors((*args, *kwargs.values()))
         asked = operator.asked
@@ -188,7 +191,7 @@ def to_mps_device(tensor: torch.Tensor) -> torch.Tensor:
     if isinstance(tensor, EmulatedTensor):
         return tensor
     if tensor.requires_grad and torch.is_grad_enabled():
-        return _Move.apply(tensor, to_mps_device, to_cpu)
+        return _moved(tensor, to_mps_device, to_cpu)
     return EmulatedTensor(tensor.detach().clone())
 
 
@@ -199,7 +202,7 @@ def to_cpu(tensor: torch.Tensor) -> torch.Tensor:
     if State.strict:
         raise ReadBack("a copy to the CPU reads from the device and waits for it")
     if tensor.requires_grad and torch.is_grad_enabled():
-        return _Move.apply(tensor, to_cpu, to_mps_device)
+        return _moved(tensor, to_cpu, to_mps_device)
     return _alias(tensor).clone()
 
 
@@ -223,6 +226,11 @@ class _Move(torch.autograd.Function):
 
 
 class below_dispatch:  # noqa: N801 - read as a function; a generator would take as long as the rules do
+_moved: Any = _Move.apply
+
+
+@contextlib.contextmanager
+def below_dispatch() -> Iterator[None]:
     """Within: emulated tensors are the CPU's, and no rule is applied."""
 
     def __enter__(self) -> None:

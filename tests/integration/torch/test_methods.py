@@ -21,10 +21,10 @@ def three() -> torch.Tensor:
     ("call", "error", "words"),
     [
         (lambda: three().numpy(), TypeError, "can't convert mps:0 device type tensor to numpy"),
-        (lambda: three().__array__(), TypeError, "can't convert mps:0 device type tensor to numpy"),
+        (lambda: three().__array__(), TypeError, "can't convert mps:0 device type tensor to numpy"),  # type: ignore[no-untyped-call]
         (lambda: three().apply_(abs), TypeError, "apply_ is only implemented on CPU tensors"),
         (lambda: three().map_(three(), max), TypeError, "map_ is only implemented on CPU tensors"),
-        (lambda: three().share_memory_(), RuntimeError, "only available on CPU"),
+        (lambda: three().share_memory_(), RuntimeError, "only available on CPU"),  # type: ignore[no-untyped-call]
         (lambda: three().pin_memory(), RuntimeError, "cannot pin 'torch.mps.LongTensor' only dense CPU tensors"),
         (lambda: three().__dlpack__(), BufferError, "DLPack"),
         (lambda: three().type("torch.mps.LongTensor"), ValueError, "invalid type: 'torch.mps.LongTensor'"),
@@ -44,7 +44,7 @@ def test_a_type_of_the_cpu_is_there(mps: Mps) -> None:
     with mps(*NEW):
         assert three().type() == "torch.mps.LongTensor"
         assert three().type(torch.float32).type() == "torch.mps.FloatTensor"
-        assert three().type(torch.FloatTensor).device.type == three().type("torch.IntTensor").device.type == "cpu"
+        assert three().type("torch.FloatTensor").device.type == three().type("torch.IntTensor").device.type == "cpu"
 
 
 @pytest.mark.parametrize(

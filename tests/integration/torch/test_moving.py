@@ -41,7 +41,7 @@ def test_gradients_come_back_across_the_devices(mps: Mps) -> None:
         here = torch.ones(2, requires_grad=True)
         sent = here.to("mps")
         assert not sent.is_leaf
-        (sent * 3).cpu().sum().backward()
+        (sent * 3).cpu().sum().backward()  # type: ignore[no-untyped-call]
         assert here.grad is not None
         assert here.grad.tolist() == [3.0, 3.0]
         assert here.grad.device.type == "cpu"
