@@ -163,8 +163,15 @@ def _two_devices(name: str, args: Tuple[Any, ...], operands: List[torch.Tensor])
         return None
     if name in INDEXING:
         by_mps = not isinstance(args[0], EmulatedTensor) and any(isinstance(x, EmulatedTensor) for x in args[1])
-        return INDEX_ON_MPS if by_mps else None
+        return INDEX_ON_MPS if by_mps else TWO_DEVICES if len(args) > 2 and _is_elsewhere(args[2], args[0]) else None
     return TWO_DEVICES if any(x.ndim for x in operands if not isinstance(x, EmulatedTensor)) else None
+
+
+def _is_elsewhere(value: torch.Tensor, tensor: torch.Tensor) -> bool:
+    """Whether a value that is put into a tensor is on the other device, and not one number of the CPU's [S]."""
+    if isinstance(value, EmulatedTensor):
+        return not isinstance(tensor, EmulatedTensor)
+    return isinstance(tensor, EmulatedTensor) and value.numel() > 1
 
 
 def _has_mask(args: Tuple[Any, ...]) -> bool:
