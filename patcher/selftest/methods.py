@@ -8,7 +8,7 @@ from typing import Any, Dict
 import torch
 
 from . import moving
-from .operators import EmulatedTensor, current_rules, refuse, to_cpu
+from .operators import EmulatedTensor, current_rules, refuse, to_cpu, to_mps_device
 from .rules import Refusal
 from .storages import mark
 
@@ -21,6 +21,10 @@ NO_PINNED = Refusal(  # #86060; [B] an allocator of its own since 2.14
     'Attempted to set the storage of a tensor on device "cpu" to a storage on different device "mps:0".  '
     "This is no longer allowed; the devices must match.",
 )
+
+
+_tensor: Any = torch.Tensor
+_functions: Any = torch._C._VariableFunctions
 
 
 def _numpy(tensor: torch.Tensor, *_: Any, force: bool = False, **__: Any) -> Any:
@@ -68,6 +72,17 @@ def _is_pinned(tensor: torch.Tensor, *_: Any, **__: Any) -> bool:
     return hasattr(tensor.untyped_storage(), "is_pinned_for_mps")
 
 
+def _pack(tensor: torch.Tensor, lengths: torch.Tensor, batch_first: bool) -> Any:
+    """What packs a sequence takes the lengths of its rows from the CPU [S], and the sizes of its batches are there."""
+    packed, sizes = _functions._pack_padded_sequence(tensor, to_mps_device(lengths), batch_first)
+    return packed, to_cpu(sizes)
+
+
+def _unpack(tensor: torch.Tensor, *rest: Any) -> Any:
+    padded, lengths = _functions._pad_packed_sequence(tensor, *rest)
+    return to_mps_device(padded), lengths
+
+
 def _refuse(error: type, message: str) -> Any:
     return lambda *_, **__: refuse(Refusal(error, message))
 
@@ -76,8 +91,6 @@ def _marked(func: Any) -> Any:
     """The function, with the storage that it returns saying where it is."""
     return lambda tensor: mark(func(tensor))
 
-
-_tensor: Any = torch.Tensor
 
 # Wherever the tensor is
 HERE_AND_THERE: Dict[Any, Any] = {
@@ -94,6 +107,8 @@ THERE: Dict[Any, Any] = {
     torch.Tensor.new: lambda x, *args: EmulatedTensor(to_cpu(x).new(*args)),
     torch.Tensor.get_device: lambda _: 0,
     torch.Tensor.type: _type,
+    _functions._pack_padded_sequence: _pack,
+    _functions._pad_packed_sequence: _unpack,
     torch.Tensor.__repr__: _show,
     torch.Tensor.__format__: _format,
     torch.Tensor.cpu: lambda x, *_, **__: to_cpu(x),

@@ -25,8 +25,13 @@ def install_storages() -> None:
     storage: Any = torch.UntypedStorage
     device = storage.device
     storage.device = property(lambda self: DEVICE if hasattr(self, "is_on_mps") else device.__get__(self))
-    storage.mps = lambda self: mark(self.clone())
+    storage.mps = _on_mps
     ForkingPickler.register(EmulatedTensor, _share)
+
+
+def _on_mps(storage: Any) -> Any:
+    is_there = hasattr(storage, "is_on_mps")
+    return storage if is_there else mark(torch.UntypedStorage(storage.nbytes()).copy_(storage, False))
 
 
 def _share(_: EmulatedTensor) -> Any:

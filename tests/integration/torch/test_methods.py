@@ -47,6 +47,16 @@ def test_a_type_of_the_cpu_is_there(mps: Mps) -> None:
         assert three().type("torch.FloatTensor").device.type == three().type("torch.IntTensor").device.type == "cpu"
 
 
+def test_a_packed_sequence_has_its_sizes_on_the_cpu(mps: Mps) -> None:
+    with mps(*NEW):
+        rows = torch.arange(12.0, device="mps").view(2, 3, 2)
+        packed = torch.nn.utils.rnn.pack_padded_sequence(rows, torch.tensor([3, 1]), batch_first=True)
+        assert (packed.data.device.type, packed.batch_sizes.device.type) == ("mps", "cpu")
+        out, _ = torch.nn.LSTM(2, 2, batch_first=True).to("mps")(packed)
+        padded, lengths = torch.nn.utils.rnn.pad_packed_sequence(out, batch_first=True)
+        assert (padded.device.type, lengths.device.type, lengths.tolist()) == ("mps", "cpu", [3, 1])
+
+
 @pytest.mark.parametrize(
     ("make", "text"),
     [
