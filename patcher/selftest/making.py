@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import sys
 from typing import Any, Dict, Optional, Tuple
@@ -53,17 +52,21 @@ def made_beside(first: Any, func: Any, args: Tuple[Any, ...], kwargs: Dict[str, 
     """
     if not isinstance(first, EmulatedTensor):
         return func(*args, **kwargs)
-    making: Any = _Making
-    with making() if func in _MAKE_AND_MIX or _names_a_device(func) else contextlib.nullcontext():
+    if _makes_tensors(func):
+        making: Any = _Making
+        with making():
+            out = func(*args, **kwargs)
+    else:
         out = func(*args, **kwargs)
     return to_device(out, DEVICE) if type(out) is torch.Tensor else out
 
 
 @functools.lru_cache(maxsize=None)
-def _names_a_device(func: Any) -> bool:
-    """Whether it is one of torch's functions in Python that make tensors: a mode does not see what they call."""
+def _makes_tensors(func: Any) -> bool:
+    """Whether it makes tensors that it calculates with: a mode does not see what torch's own functions call."""
     code = getattr(func, "__code__", None)
-    return code is not None and any("device" in names for names in code.co_consts if isinstance(names, tuple))
+    in_python = code is not None and any("device" in names for names in code.co_consts if isinstance(names, tuple))
+    return in_python or func in _MAKE_AND_MIX
 
 
 class _Making(TorchDispatchMode):  # type: ignore[no-untyped-call]
