@@ -232,12 +232,10 @@ class _Move(torch.autograd.Function):
         return ctx.back(grad), None, None
 
 
-class below_dispatch:  # noqa: N801 - read as a function; a generator would take as long as the rules do
 _moved: Any = _Move.apply
 
 
-@contextlib.contextmanager
-def below_dispatch() -> Iterator[None]:
+class below_dispatch:  # noqa: N801 - read as a function; a generator would take as long as the rules do
     """Within: emulated tensors are the CPU's, and no rule is applied."""
 
     def __enter__(self) -> None:
