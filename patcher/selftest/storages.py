@@ -30,8 +30,10 @@ def install_storages() -> None:
 
 
 def _on_mps(storage: Any) -> Any:
-    is_there = hasattr(storage, "is_on_mps")
-    return storage if is_there else mark(torch.UntypedStorage(storage.nbytes()).copy_(storage, False))
+    if hasattr(storage, "is_on_mps"):
+        return storage
+    made: Any = torch.UntypedStorage
+    return mark(made(storage.nbytes()).copy_(storage, False))
 
 
 def _share(_: EmulatedTensor) -> Any:
