@@ -61,6 +61,8 @@ class Operator(NamedTuple):
     overload: str
     asked: Tuple[Asked, ...]
     is_composite: bool
+    func: Any
+    """The overload itself, which must live as long as its number is used."""
     led_to: Dict[Any, Tuple[Asked, ...]]
     """Of a composite operator: what it was found to ask for, by the dtypes and dimensions of its operands."""
 
@@ -72,15 +74,16 @@ class _Collecting(threading.local):
 
 
 _collecting = _Collecting()
-_operators: Dict[Any, Operator] = {}
+_operators: Dict[Version, Dict[int, Operator]] = {}
 _signature = attrgetter("dtype", "ndim")
 
 
 def find_operator(func: Any, version: Version) -> Operator:
     """The operator of an overload such as `torch.ops.aten.isin.Tensor_Tensor`, in this release of torch."""
-    operator = _operators.get((func, version))
+    operators = _operators.setdefault(version, {})
+    operator = operators.get(id(func))  # an overload's own hash takes as long as all else here
     if operator is None:
-        operator = _operators[func, version] = _operator(func, version)
+        operator = operators[id(func)] = _operator(func, version)
     return operator
 
 
@@ -116,7 +119,7 @@ def _operator(func: Any, version: Version) -> Operator:
     if not overload and name in ON_MPS:
         names = [(one, inner) for one, _, inner in (full.partition(".") for full in ON_MPS[name])]
     asked = tuple(Asked(one, inner, find_kernel(one, inner, version)) for one, inner in names)
-    return Operator(name, overload, asked, asked[0].kernel.status in ("explicit", "composite"), {})
+    return Operator(name, overload, asked, asked[0].kernel.status in ("explicit", "composite"), func, {})
 
 
 def _run_beside(func: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Tuple[List[Asked], bool]:

@@ -76,8 +76,9 @@ class EmulatedTensor(torch.Tensor):
     def __torch_dispatch__(  # type: ignore[override]
         cls, func: Any, types: Any, args: Tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
+        operator = find_operator(func, current_rules().torch)
+        operands = tensors((*args, *kwargs.values()) if kwargs else args)
         kwargs = kwargs or {}
-        operator, operands = find_operator(func, current_rules().torch), tensors((*args, *kwargs.values()))
         asked = operator.asked
         if operator.is_composite:
             asked = asked_by_composite(func, args, kwargs, operands, operator)
