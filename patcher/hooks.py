@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from patcher import __version__
@@ -47,7 +48,7 @@ def lay_hook(target: Target) -> bool:
     """Lays the hook into a target, or brings it up to date; whether anything changed.
 
     Its owner must be able to run this tool. Raises PatcherError: `hook-installed` where an installer owns the hook,
-    `not-at-start` where Python would not run it, or the system's refusal.
+    `not-at-start` where Python would not run it, or the system's refusal, which leaves nothing of the hook.
     """
     site = target.site_packages
     _refuse_installed(site)
@@ -60,9 +61,14 @@ def lay_hook(target: Target) -> bool:
     if not find_fault(target):
         return False
     _remove_files(site)
-    for name, data in wanted.items():
-        make_folder((site / name).parent)
-        _write(site / name, data, like=target.dist_info / "METADATA")
+    try:
+        for name, data in wanted.items():
+            make_folder((site / name).parent)
+            _write(site / name, data, like=target.dist_info / "METADATA")
+    except PatcherError:
+        with suppress(PatcherError):
+            _remove_files(site)
+        raise
     sync_folders(site / name for name in wanted)
     return True
 

@@ -20,6 +20,7 @@ from patcher import __version__
 from patcher.errors import PatcherError
 from patcher.hooks import find_fault, lay_hook, remember_seen, remove_hook
 from patcher.model import Target
+from patcher.storage.files import stage
 
 ROOT = Path(__file__).resolve().parents[2]
 OTHER = 12345
@@ -162,6 +163,18 @@ def test_a_link_to_elsewhere_is_not_followed(one: Env, tmp_path: Path, name: str
     assert refusal(lay_hook, one.target) == "linked-folder"
     assert [path.name for path in elsewhere.iterdir()] == ["again.py"]
     assert (elsewhere / "again.py").read_text() == "theirs"
+
+
+def test_a_refusal_of_the_system_leaves_nothing_of_the_hook(one: Env, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, data: bytes, *, like: Path) -> None:
+        stage(path, data, like=like)
+        if path.name == "again.py":
+            raise PatcherError("disk-full", "no space", "Free some.")
+
+    before = one.picture()
+    monkeypatch.setattr("patcher.hooks.stage", full)
+    assert refusal(lay_hook, one.target) == "disk-full"
+    assert one.picture() == before
 
 
 def test_a_folder_that_python_does_not_read_at_its_start_is_refused(one: Env) -> None:
