@@ -165,6 +165,8 @@ def take_snapshot(target: Target, catalogue: Sequence[Patch], seen: Seen | None 
     patched = {patch.file for patch in catalogue}
     record_path = PurePosixPath(target.dist_info.name, "RECORD")
     record = read_image(target.dist_info / "RECORD")
+    if record is None and journal:  # taken away since, and not to be restored
+        journal = journal._replace(files={path: entry for path, entry in journal.files.items() if path != record_path})
     scan = (
         scan_package(target.site_packages, package, catalogue)
         if seen is None or record is None

@@ -193,6 +193,17 @@ class TestRecord:
         two.revert()
         assert two.picture() == original
 
+    def test_one_that_was_taken_away_since_is_no_obstacle(self, two: Env) -> None:
+        originals = [path.read_bytes() for path in two.sources]
+        two.apply(ISIN)
+        two.record.unlink()
+        two.apply()
+        assert set(two.states().values()) == {State.PATCHED}
+        two.revert()
+        assert [path.read_bytes() for path in two.sources] == originals
+        assert not two.record.exists()
+        assert not two.own.exists()
+
     @pytest.mark.parametrize("name", ["pytorch_utils.py", "pytorch_utils.py.orig", "state.json"])
     @pytest.mark.parametrize("deed", ["gone", "another"])
     def test_a_row_that_does_not_follow_is_written_again(self, one: Env, name: str, deed: str) -> None:
