@@ -12,7 +12,7 @@ from patcher import progress
 from patcher.boundary import echo
 from patcher.commands.patching import SEVERITY, invocation_of, lock_timeout
 from patcher.document import as_json
-from patcher.errors import PatcherError
+from patcher.errors import PatcherError, one_line
 from patcher.help_text import HelpfulCommand
 from patcher.model import NotFound, Result, Target
 from patcher.options import Request, Usage, place_options
@@ -44,7 +44,7 @@ def setup_command(request: Request, check: bool, remove: bool) -> NoReturn:
     if request.output.json:
         echo(as_json("setup", results, ok=code == 0), request.output)
     else:
-        lines = [f"{one.target.site_packages}: {one.note}" for one in results if one.note]
+        lines = [one_line(f"{one.target.site_packages}: {one.note}") for one in results if one.note]
         echo("" if request.output.quiet else "\n".join(lines), request.output)
         echo(failures(results, stream_width(sys.stderr)), request.output, err=True)
     raise click.exceptions.Exit(code)

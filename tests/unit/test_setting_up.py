@@ -9,6 +9,8 @@ import pytest
 from command import results_here, run_here
 from engine import Env
 
+SET_UP = "The hook is set up. It applies the patches at the next start of Python, and after each reinstall."
+
 
 def test_it_sets_up_checks_and_removes(one: Env) -> None:
     site = str(one.target.site_packages)
@@ -20,11 +22,7 @@ def test_it_sets_up_checks_and_removes(one: Env) -> None:
         assert result["target"]["site_packages"] == site
     assert found == [
         ("no-hook", False, None),
-        (
-            None,
-            True,
-            "The hook is set up. It applies the patches at the next start of Python, and after each reinstall.",
-        ),
+        (None, True, SET_UP),
         (None, False, "The hook is already set up."),
         (None, False, "The hook is set up."),
         (None, True, "The hook is removed; the patches stay."),
@@ -44,6 +42,12 @@ def test_each_target_has_a_line_and_one_that_fails_stops_no_other(
     assert [result["error"] for result in results_here("setup", "--check", *where)][::2] == [None, None]
     assert run_here("setup", "--remove", where[0], where[2])[0] == 0
     assert run_here("setup", "--check", where[0], where[2])[0] == 1
+
+
+def test_a_line_break_in_a_name_breaks_no_line(one: Env) -> None:
+    site = one.target.site_packages.parent.rename(one.target.site_packages.parents[1] / "two\nlines") / "site-packages"
+    code, said = run_here("setup", f"--site-packages={site}")
+    assert (code, said.splitlines()) == (0, [f"{site}: {SET_UP}".replace("\n", "\\n")])
 
 
 def test_quiet_says_nothing(one: Env) -> None:
