@@ -246,7 +246,11 @@ def _copy_metadata(source: Path, destination: Path) -> None:
         except PermissionError as error:
             owner = f"{wanted.st_uid}:{wanted.st_gid}"
             cause = f"{source} belongs to {owner}, and this user cannot create files for that owner."
-            raise PatcherError("owner-not-kept", cause, "Run the command as the owner of the environment.") from error
+            cure = "Run the command as the owner of the environment."
+            if wanted.st_uid == now.st_uid:  # as `chown -R USER` leaves what root installed
+                cause = f"{source} belongs to group {wanted.st_gid}, of which its owner is not a member."
+                cure = "Give the files of the environment a group of their owner: chgrp -R."
+            raise PatcherError("owner-not-kept", cause, cure) from error
     if _ACL in _attributes(destination) and _ACL not in _attributes(source):
         os.removexattr(destination, _ACL)
     shutil.copystat(source, destination)

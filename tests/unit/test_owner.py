@@ -150,6 +150,17 @@ def test_a_file_of_another_owner_is_not_taken_over(theirs: Env) -> None:
     assert theirs.picture() == before
 
 
+def test_a_file_of_a_group_that_its_owner_is_not_in_is_refused_with_a_way_out(theirs: Env) -> None:
+    """As `chown -R USER` leaves what root installed: the owner would be told to be the owner."""
+    os.chown(theirs.source, -1, 0)
+    before = theirs.picture()
+    error = theirs.apply()[ISIN].error
+    assert error
+    assert (error.code, "chgrp" in error.hint) == ("owner-not-kept", True)
+    assert "belongs to group 0," in error.message
+    assert theirs.picture() == before
+
+
 @pytest.mark.parametrize("command", ["apply", "revert"])
 def test_a_failure_leaves_us_root_and_the_files_theirs(theirs: Env, command: str) -> None:
     if command == "revert":
