@@ -127,6 +127,7 @@ def test_a_verification_that_fails_is_told(control: Control) -> None:
         ({"mps_patcher_state": "applied"}, "value of mps_patcher_state must be one of: patched, reverted, checked"),
         ({"mps_patcher_targets": [{"pyton": "/srv/app"}]}, "mps_patcher_targets.pyton"),
         ({"mps_patcher_targets": [{"under": "/nowhere"}]}, "/nowhere"),
+        ({"mps_patcher_targets": []}, "mps_patcher_targets names no target"),
     ],
 )
 def test_what_is_wrong_is_told_in_words(control: Control, variables: dict[str, Any], expected: str) -> None:
