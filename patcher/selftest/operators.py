@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import sys
 import warnings
 from collections import OrderedDict
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
@@ -16,6 +17,8 @@ from .kernels import Kernel
 from .rules import FALLBACK, INDEX_ON_MPS, TWO_DEVICES, Refusal, Rules
 
 DEVICE = torch.device("mps:0")
+
+HERE = os.path.dirname(__file__)
 
 # Operators whose operands may be on two devices [S]: copies, questions of kind (which arrive in inference mode), and
 # indexing of a tensor on MPS by one on the CPU
@@ -127,7 +130,15 @@ def _refuse_or_warn(operator: Asked) -> None:
         refuse(current_rules().not_implemented(kernel.asked))
     if not State.warned:
         State.warned = True
-        warnings.warn(FALLBACK.format(op=kernel.asked), stacklevel=4)
+        warnings.warn(FALLBACK.format(op=kernel.asked), stacklevel=_frames_of_ours())
+
+
+def _frames_of_ours() -> int:
+    """How many frames up from the caller the program or torch is."""
+    frame, count = sys._getframe(1), 1
+    while frame.f_back is not None and os.path.dirname(frame.f_code.co_filename) == HERE:
+        frame, count = frame.f_back, count + 1
+    return count
 
 
 @contextlib.contextmanager

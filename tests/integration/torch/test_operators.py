@@ -89,6 +89,7 @@ def test_the_cpu_computes_what_is_missing_and_a_process_is_warned_once(
         got = torch.lgamma(given.to("mps"))
         torch.mode(got)
         assert [str(one.message) for one in told] == [FALLBACK.format(op="aten::lgamma.out")]
+        assert told[0].filename == __file__
         assert got.device.type == "mps"
         assert torch.equal(got.cpu(), given.lgamma())
 
