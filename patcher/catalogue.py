@@ -54,13 +54,14 @@ def impact(patch: Patch, target: Target, *, macos: str | None = None) -> Impact:
     """The effect of the patch's defect on a target, under the given macOS, or else the real one.
 
     Of the rows of the patch's table that match, the worst holds, and among equals the first. What is not known matches
-    every row. Where macOS is neither given nor real, the oldest that the target's torch supports is assumed; without a
-    torch, or with one whose version says nothing, it is any, which is no assumption. A transformers whose version says
+    every row. Where macOS is neither given nor real, the oldest that `generate()` runs on is assumed; without a torch, or with one whose version says nothing, it is any, which is no assumption. A transformers whose version says
     nothing matches no row.
     """
+    from patcher.selftest import rules
+
     transformers, torch = _release(target.version), _release(target.torch)
     known_macos = macos or host_macos()
-    judged_macos = known_macos or _oldest_macos(torch)
+    judged_macos = known_macos or _macos_of(torch, rules.usual_macos)
     rows = (
         row
         for row in patch.effects
@@ -86,7 +87,9 @@ def impact(patch: Patch, target: Target, *, macos: str | None = None) -> Impact:
 
 def require_macos(target: Target, macos: str | None) -> None:
     """Raises CannotTell `no-rules` where the torch of a target does not run on that macOS."""
-    oldest = _oldest_macos(_release(target.torch))
+    from patcher.selftest import rules
+
+    oldest = _macos_of(_release(target.torch), rules.oldest_macos)
     if macos and oldest and Version(macos) < Version(oldest):
         torch = ".".join(str(target.torch).split(".")[:2])
         hint = f"Leave out --macos, or ask for {oldest} or newer."
@@ -121,12 +124,10 @@ def _release(version: str | None) -> Version | None:
         return None
 
 
-def _oldest_macos(torch: Version | None) -> str | None:
-    if torch is None:
-        return None
+def _macos_of(torch: Version | None, choose: Callable[[tuple[int, int]], tuple[int, int]]) -> str | None:
     from patcher.selftest import rules
 
-    return rules.show(rules.oldest_macos((torch.major, torch.minor)))
+    return rules.show(choose((torch.major, torch.minor))) if torch else None
 
 
 def _matches(specifiers: str, release: Version | None) -> bool:

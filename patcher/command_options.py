@@ -72,7 +72,7 @@ def backup_option(function: Function) -> Function:
 
 def macos_option(function: Function) -> Function:
     """The macOS of status and apply."""
-    text = "Assume this macOS. [default: this machine's, or the oldest that torch supports]"
+    text = "Assume this macOS. [default: this machine's, or 13; 14 from torch 2.9]"
     return click.option("--macos", metavar="N", callback=_macos, help=text)(function)
 
 
@@ -86,7 +86,7 @@ def verify_options(function: Function) -> Function:
         click.option("--torch", metavar="X.Y", callback=_torch,
                      help="Emulate MPS as in this torch. [default: the installed one]"),
         click.option("--macos", metavar="N", callback=_macos,
-                     help="Emulate MPS as on this macOS. [default: the oldest that torch supports]"),
+                     help="Emulate MPS as on this macOS. [default: 13; 14 from torch 2.9]"),
         click.option("--timeout", type=WholeNumber(1, 86400), metavar="S", default=600,
                      help="Seconds after which the checks of a target are stopped. [default: 600]"),
     )  # fmt: skip
@@ -168,8 +168,8 @@ def run_options(function: Function) -> Function:
         click.option("--torch", metavar="X.Y", callback=_torch,
                      help="Emulate MPS as in this torch. [default: the installed one]"),
         click.option("--macos", metavar="N", callback=_macos,
-                     help="Assume this macOS, or emulate MPS as on it. [default: this machine's, or the oldest "
-                          "that torch supports]"),
+                     help="Assume this macOS, or emulate MPS as on it. [default: this machine's, or 13; 14 "
+                          "from torch 2.9]"),
         click.option("--report", type=NonEmptyPath(path_type=Path), metavar="FILE",
                      help="Write which operators the program uses, and which of them MPS lacks, to FILE as JSON, and "
                           "as a table beside it (.md). Needs --emulate."),

@@ -83,7 +83,7 @@ def _target(target: Target, environ: Mapping[str, str], cwd: Path, lock: LockTim
     yield from (f"  - {result.patch}: {_state(result)}" for result in results)
     judged = next((one.impact for one in results if one.impact and one.impact.macos), None)
     if judged and judged.assumed_macos:
-        yield f"  - assumed: macOS {judged.macos}, the oldest that this torch supports"
+        yield f"  - assumed: macOS {judged.macos}"
     with as_owner_of(target.site_packages):
         packages = find_other_packages(target.search_path, load_catalogue())
     yield from _other_packages(packages, judged)
@@ -135,7 +135,7 @@ def _other_packages(packages: Sequence[OtherPackage], judged: Impact | None) -> 
 def _advice(kinds: set[Kind], judged: Impact | None) -> Iterator[str]:
     """What helps other packages, whose files no patch changes."""
     torch, macos = (judged.torch, judged.macos) if judged else (None, None)
-    known = rules.Rules(rules.parse_version(torch), rules.parse_version(macos)) if torch and macos else None
+    known = rules.Rules(rules.parse_version(torch), rules.parse_macos(macos)) if torch and macos else None
     if Kind.IMPORT in kinds:
         yield "for packages that import the function from transformers: `mps-patcher apply`"
     if known and not (known.missing("aten::isin", "Tensor_Scalar") or known.isin("int64", "int32")):

@@ -118,7 +118,7 @@ def _run_selftest(
         "contract": "contract.py",
         **options._asdict(),
     }
-    needed = {path.name: path.read_bytes() for path in (*SELFTEST.glob("*.py"), SELFTEST / "kernels.tsv")}
+    needed = {path.name: path.read_bytes() for path in (*SELFTEST.glob("*.py"), *SELFTEST.glob("*.tsv"))}
     needed |= {"contract.py": patch.contract.read_bytes(), "request.json": json.dumps(request).encode()}
     python, owner = Path(str(target.python)), target.site_packages
     parts = (owner, *python_parts(python))

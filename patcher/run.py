@@ -21,8 +21,8 @@ RUNTIME = Path(__file__).parent / "runtime"
 SELFTEST = Path(__file__).parent / "selftest"
 EMULATING = (
     "__init__.py", "asked.py", "backend.py", "device.py", "emulated.py", "events.py", "generators.py",
-    "kernels.py", "kernels.tsv", "making.py", "methods.py", "moving.py", "operators.py", "process.py",
-    "recorder.py", "report.py", "rules.py", "storages.py"
+    "kernels.py", "kernels.tsv", "limits.py", "limits.tsv", "making.py", "methods.py", "moving.py",
+    "operators.py", "process.py", "recorder.py", "report.py", "rules.py", "storages.py"
 )  # fmt: skip
 """The files of the self-test that emulate a device, and report what it is asked."""
 REPORT = "MPS_PATCHER_REPORT"
@@ -32,7 +32,7 @@ REPORT = "MPS_PATCHER_REPORT"
 class Emulation(NamedTuple):
     """That device "mps" is to be an emulated one, with the rules of this torch and macOS.
 
-    None stands for the installed torch, and for the oldest macOS that the torch supports.
+    None stands for the installed torch, and for the macOS that is taken where none is named.
     """
 
     torch: str | None = None

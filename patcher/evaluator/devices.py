@@ -87,10 +87,10 @@ def available() -> Dict[str, Device]:
 
 
 def emulated_device() -> Device:
-    """The self-test's device, with the rules of the installed torch on the oldest macOS that it supports."""
+    """The self-test's device, with the rules of the installed torch on the macOS that is taken where none is named."""
     rules = _selftest("rules")
     release = rules.parse_version(torch.__version__)
-    macos = rules.oldest_macos(release)
+    macos = rules.usual_macos(release)
     label = "emulated MPS device, with the rules of torch %s on macOS %s" % (rules.show(release), rules.show(macos))
     return Device("mps", "emulated-mps", label, rules.Rules(release, macos))
 

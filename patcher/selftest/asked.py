@@ -13,7 +13,8 @@ from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tu
 import torch
 
 from .kernels import Kernel, find_kernel
-from .rules import Version
+from .limits import Limit
+from .rules import Rules
 
 # Composite ones that ask for nothing else: they call themselves, or what copies from device to device
 LEAVES = ("aten::alias", "aten::copy_", "aten::detach")
@@ -52,6 +53,8 @@ class Asked(NamedTuple):
     name: str
     overload: str
     kernel: Kernel
+    limit: Optional[Limit] = None
+    """What keeps the kernel from computing these operands."""
 
 
 class Operator(NamedTuple):
@@ -65,6 +68,7 @@ class Operator(NamedTuple):
     """The overload itself, which must live as long as its number is used."""
     led_to: Dict[Any, Tuple[Asked, ...]]
     """Of a composite operator: what it was found to ask for, by the dtypes and dimensions of its operands."""
+    limits: Tuple[Limit, ...]
 
 
 class _Collecting(threading.local):
@@ -74,16 +78,16 @@ class _Collecting(threading.local):
 
 
 _collecting = _Collecting()
-_operators: Dict[Version, Dict[int, Operator]] = {}
+_operators: Dict[Rules, Dict[int, Operator]] = {}
 _signature = attrgetter("dtype", "ndim")
 
 
-def find_operator(func: Any, version: Version) -> Operator:
-    """The operator of an overload such as `torch.ops.aten.isin.Tensor_Tensor`, in this release of torch."""
-    operators = _operators.setdefault(version, {})
+def find_operator(func: Any, rules: Rules) -> Operator:
+    """The operator of an overload such as `torch.ops.aten.isin.Tensor_Tensor`, under these rules."""
+    operators = _operators.setdefault(rules, {})
     operator = operators.get(id(func))  # an overload's own hash takes as long as all else here
     if operator is None:
-        operator = operators[id(func)] = _operator(func, version)
+        operator = operators[id(func)] = _operator(func, rules)
     return operator
 
 
@@ -99,10 +103,29 @@ def asked_by_composite(
     known = operator.led_to.get(key)
     if known is None:
         found, is_whole = _run_beside(func, args, kwargs)
-        known = (*operator.asked, *dict.fromkeys(one for one in found if one.kernel.status in NOT_THERE))
+        lacking = (one for one in found if one.limit or one.kernel.status in NOT_THERE)
+        known = (*operator.asked, *dict.fromkeys(lacking))
         if is_whole:
             operator.led_to[key] = known
     return known
+
+
+def with_limit(asked: Tuple[Asked, ...], limits: Iterable[Limit], operands: List[torch.Tensor]) -> Tuple[Asked, ...]:
+    """The same, with the first of the operator's limits that its first operand meets."""
+    dtype = operands[0].dtype if operands else None
+    for limit in limits:
+        if limit.dtypes == "any" or dtype in _DTYPES[limit.dtypes]:
+            return (asked[0]._replace(limit=limit), *asked[1:])
+    return asked
+
+
+_DTYPES = {
+    "bool": (torch.bool,),
+    "uint8": (torch.uint8,),
+    "int64": (torch.int64,),
+    "integral": (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
+    "complex": (torch.complex32, torch.complex64),
+}
 
 
 def collect(found: Iterable[Asked]) -> bool:
@@ -113,13 +136,14 @@ def collect(found: Iterable[Asked]) -> bool:
     return True
 
 
-def _operator(func: Any, version: Version) -> Operator:
+def _operator(func: Any, rules: Rules) -> Operator:
     name, overload = func._schema.name, func._schema.overload_name
     names = [(name, overload)]
     if not overload and name in ON_MPS:
         names = [(one, inner) for one, _, inner in (full.partition(".") for full in ON_MPS[name])]
-    asked = tuple(Asked(one, inner, find_kernel(one, inner, version)) for one, inner in names)
-    return Operator(name, overload, asked, asked[0].kernel.status in ("explicit", "composite"), func, {})
+    asked = tuple(Asked(one, inner, find_kernel(one, inner, rules.torch)) for one, inner in names)
+    is_composite, limits = asked[0].kernel.status in ("explicit", "composite"), rules.limits(*names[0])
+    return Operator(name, overload, asked, is_composite, func, {}, limits)
 
 
 def _run_beside(func: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Tuple[List[Asked], bool]:

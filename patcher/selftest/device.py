@@ -40,10 +40,10 @@ class Device(NamedTuple):
             yield
 
     def has(self, dtype: Any) -> bool:
-        """Whether the device has tensors of `dtype`. To be asked within `active`."""
+        """Whether the device has tensors of `dtype`, and compares them. To be asked within `active`."""
         try:
-            torch.zeros(1, dtype=dtype, device="mps")
-        except TypeError:
+            torch.zeros(1, dtype=dtype, device="mps").eq(0)
+        except (TypeError, RuntimeError):  # the latter of uint8 on macOS 12
             return False
         return True
 

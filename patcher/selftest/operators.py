@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import functools
 import os
 import sys
 import warnings
 from collections import OrderedDict
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Callable, ClassVar, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 import torch
 
-from .asked import Asked, Operator, asked_by_composite, collect, find_operator, tensors
+from .asked import Asked, Operator, asked_by_composite, collect, find_operator, tensors, with_limit
 from .kernels import Kernel
+from .limits import Limit
 from .rules import FALLBACK, INDEX_ON_MPS, TWO_DEVICES, Refusal, Rules
 
 DEVICE = torch.device("mps:0")
@@ -43,6 +45,7 @@ class State:
     rules: Optional[Rules] = None
     strict = False
     warned = False
+    told: ClassVar[Set[Limit]] = set()  # those that a kernel warns of once
     seen: Optional[Callable[[str, str, Kernel, List[torch.Tensor]], None]] = None  # is told of every operator
     without_kernel: Optional[List[Asked]] = None  # while it is one, gets what falls back
 
@@ -79,12 +82,14 @@ class EmulatedTensor(torch.Tensor):
     def __torch_dispatch__(  # type: ignore[override]
         cls, func: Any, types: Any, args: Tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        operator = find_operator(func, current_rules().torch)
+        operator = find_operator(func, current_rules())
         operands = tensors((*args, *kwargs.values()) if kwargs else args)
         kwargs = kwargs or {}
         asked = operator.asked
         if operator.is_composite:
             asked = asked_by_composite(func, args, kwargs, operands, operator)
+        if operator.limits:
+            asked = with_limit(asked, operator.limits, operands)
         is_probe = collect(asked)
         if not is_probe and not _falls_back(asked, operands):
             _apply_rules(operator, args, operands)
@@ -117,7 +122,19 @@ def _falls_back(operators: Sequence[Asked], operands: List[torch.Tensor]) -> boo
             State.seen(one.name, one.overload, one.kernel, operands)
         if one.kernel.status in FALLS_BACK:
             _refuse_or_warn(one)
-    return operators[0].kernel.status in FALLS_BACK
+        elif one.limit:
+            _keep_to(one, one.limit)
+    return operators[0].limit is not None or operators[0].kernel.status in FALLS_BACK
+
+
+def _keep_to(operator: Asked, limit: Limit) -> None:
+    """What a kernel does that has a limit: whatever the user allows, it refuses, or leaves the work to the CPU."""
+    name = operator.name.partition("::")[2] if limit.message.startswith(" ") else ""
+    if limit.effect != "cpu":
+        raise getattr(builtins, limit.effect)((name + limit.message).rstrip())
+    if State.without_kernel is None and limit not in State.told:
+        State.told.add(limit)
+        warnings.warn((name + limit.message).rstrip(), stacklevel=_frames_of_ours())
 
 
 def _refuse_or_warn(operator: Asked) -> None:

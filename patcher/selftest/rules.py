@@ -6,10 +6,11 @@ Evidence, after the words of each rule: [B] a string or symbol in the released m
 
 from __future__ import annotations
 
-from typing import Dict, NamedTuple, Optional, Type, TypeVar
+from typing import Dict, NamedTuple, Optional, Tuple, Type, TypeVar
 
 from .kernels import Version as Version
 from .kernels import find_kernel
+from .limits import Limit, find_limits
 
 Anything = TypeVar("Anything")
 
@@ -42,6 +43,15 @@ OLDEST_MACOS: Dict[Version, Version] = {
     (2, 6): (13, 0),
     (2, 9): (14, 0),
 }
+
+USUAL_MACOS: Dict[Version, int] = {
+    # What is taken where nobody names a macOS. [B] below 13.3 MPS has no cumsum of int64 before torch 2.9 (limits.tsv),
+    # which generate() calls, so nobody runs it there
+    (2, 0): 13,
+    (2, 9): 14,
+}
+
+NEWEST_MINOR = 99  # of a macOS that is named without one, such as 13
 
 KNOWN_MACOS = (12, 13, 14, 15, 26)  # the releases since MPS; none was numbered 16 to 25
 
@@ -89,6 +99,13 @@ class Rules(NamedTuple):
         """The refusal of an operator without a kernel, such as "aten::isin.Tensor_Tensor_out"."""
         return Refusal(NotImplementedError, _of(NOT_IMPLEMENTED, self.torch).format(op=operator))
 
+    def limits(self, name: str, overload: str) -> Tuple[Limit, ...]:
+        """What a kernel does not do, for operators such as ("aten::mm", ""). isin has rules of its own, with its dtypes."""
+        if name == "aten::isin":
+            return ()
+        found = find_limits(name, overload, self.torch)
+        return tuple(limit for limit in found if limit.below is None or self.macos < limit.below)
+
     def isin(self, elements: str, test_elements: str) -> Optional[Refusal]:
         """The refusal of an isin that has a kernel, for operands of these dtypes, such as ("int64", "int32")."""
         if self.torch < (2, 8) and elements != test_elements:  # [B] #124896 has the check, #154010 took it away
@@ -118,12 +135,11 @@ class Rules(NamedTuple):
 
 
 def choose_rules(torch: Optional[str], macos: Optional[str], installed: str) -> Rules:
-    """The rules of a torch, else the installed one, on a macOS, else the oldest that it runs on. Raises NoRules."""
+    """The rules of a torch, else the installed one, on a macOS, else the oldest that runs generate(). Raises NoRules."""
     release = parse_version(torch or installed)
     if torch and release < min(OLDEST_MACOS):
         raise NoRules("torch %s is not known to the emulated device; 2.0 and newer are" % torch)
-    oldest = oldest_macos(release)
-    system = parse_version(macos) if macos else oldest
+    oldest, system = oldest_macos(release), parse_macos(macos) if macos else usual_macos(release)
     if torch and release > max(NEWEST_TORCH, parse_version(installed)):
         raise NoRules("torch %s is not known to the emulated device" % torch)
     if system < oldest:
@@ -136,6 +152,16 @@ def oldest_macos(torch: Version) -> Version:
     return _of(OLDEST_MACOS, torch)
 
 
+def usual_macos(torch: Version) -> Version:
+    """The macOS to take for a release of torch where none is named."""
+    return _of(USUAL_MACOS, torch), NEWEST_MINOR
+
+
+def parse_macos(version: str) -> Version:
+    """'13.2' as (13, 2); '13' is the newest 13."""
+    return parse_version(version) if "." in version else (int(version), NEWEST_MINOR)
+
+
 def parse_version(version: str) -> Version:
     """'2.1.0+cpu' or '13' as (2, 1) or (13, 0)."""
     parts = version.split("+")[0].split(".")
@@ -143,8 +169,8 @@ def parse_version(version: str) -> Version:
 
 
 def show(version: Version) -> str:
-    """(2, 1) as '2.1', (13, 0) as '13'."""
-    return "%d.%d" % version if version[0] < 10 or version[1] else "%d" % version[0]
+    """(2, 1) as '2.1', (13, 0) and the newest 13 as '13'."""
+    return "%d" % version[0] if version[0] >= 10 and version[1] in (0, NEWEST_MINOR) else "%d.%d" % version
 
 
 def _of(table: Dict[Version, Anything], version: Version) -> Anything:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from patcher.selftest import device, emulated, operators
-from patcher.selftest.rules import NoRules, Rules, oldest_macos, parse_version, show
+from patcher.selftest.rules import NoRules, Rules, oldest_macos, parse_macos, parse_version, show, usual_macos
 
 Mps = Callable[[tuple[int, int], tuple[int, int]], AbstractContextManager[None]]
 OLD, NEW = ((2, 1), (13, 0)), ((2, 13), (14, 0))
@@ -279,12 +279,17 @@ def test_versions_are_shown_as_people_write_them() -> None:
     ]
 
 
+def test_a_macos_without_a_minor_is_its_newest() -> None:
+    assert parse_macos("13.2") == (13, 2) < parse_macos("13") < parse_macos("14.0")
+    assert [show(parse_macos(text)) for text in ("13", "13.0", "13.2")] == ["13", "13", "13.2"]
+
+
 def test_the_choice_of_a_device() -> None:
     chosen = device.choose("auto", "2.6", "13")
     assert chosen[:3] == ("emulated-mps", "2.6", "13")
-    assert chosen.rules == Rules((2, 6), (13, 0))
+    assert chosen.rules == Rules((2, 6), parse_macos("13"))
     installed = parse_version(torch.__version__)
-    assert device.choose("emulated", None, None).rules == Rules(installed, oldest_macos(installed))
+    assert device.choose("emulated", None, None).rules == Rules(installed, usual_macos(installed))
     for torch_version, macos in (("9.9", None), ("2.9", "13"), ("2.6", "12.3")):
         with pytest.raises(NoRules):
             device.choose("emulated", torch_version, macos)

@@ -97,5 +97,6 @@ def test_it_looks_like_torchs_own(isin: Isin) -> None:
 
 
 def test_it_compiles() -> None:
+    torch._dynamo.reset()
     compiled = torch.compile(lambda x, y: torch.isin(x, y, invert=True), fullgraph=True, backend="eager")
     assert torch.equal(compiled(VECTOR, VECTOR[:1]), ORIGINAL(VECTOR, VECTOR[:1], invert=True))

@@ -25,6 +25,7 @@ VARIABLE = "PYTORCH_ENABLE_MPS_FALLBACK"
 def as_a_new_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """No warning was given yet, and no fallback is allowed."""
     monkeypatch.setattr(State, "warned", False)
+    monkeypatch.setattr(State, "told", set())
     monkeypatch.delenv(VARIABLE, raising=False)
 
 
@@ -66,6 +67,61 @@ def test_a_missing_operator_is_refused_by_the_name_that_is_asked_for(
             with pytest.raises(NotImplementedError) as refused:
                 call()
             assert str(refused.value) == Rules(*rules).not_implemented(operator).message
+
+
+NO_CUMSUM = "cumsum op with int64 input. Support has been added in macOS 13.3"
+NO_MATMUL = "MPS device does not support mm for non-float inputs"
+
+
+@pytest.mark.parametrize(
+    ("rules", "call", "message"),
+    [
+        (((2, 1), (13, 2)), lambda: there(2).long().cumsum(0), NO_CUMSUM),
+        (((2, 1), (13, 3)), lambda: there(2).long().cumsum(0), None),
+        (((2, 1), (13, 2)), lambda: there(2).cumsum(0), None),
+        (((2, 9), (14, 0)), lambda: there(2).long().cumsum(0), None),
+        (OLD, lambda: there(2, 2).int() @ there(2, 2).int(), NO_MATMUL),
+        (OLD, lambda: there(2, 2).int().matmul(there(2, 2).int()), NO_MATMUL),
+        (((2, 7), (14, 0)), lambda: there(2, 2).int() @ there(2, 2).int(), None),
+        (((2, 0), (13, 3)), lambda: there(2, 2).long().max(0), "MPS does not support min/max ops with int64 input"),
+    ],
+)
+@pytest.mark.parametrize("allowed", ["0", "1"])
+def test_what_a_kernel_refuses_by_dtype_and_macos(
+    mps: Mps,
+    monkeypatch: pytest.MonkeyPatch,
+    rules: tuple[tuple[int, int], tuple[int, int]],
+    call: Callable[[], object],
+    message: str | None,
+    allowed: str,
+) -> None:
+    """A fallback is of no use: there is a kernel."""
+    monkeypatch.setenv(VARIABLE, allowed)
+    with mps(*rules):
+        if message is None:
+            call()
+            return
+        with pytest.raises(RuntimeError) as refused:
+            call()
+        assert str(refused.value) == message
+
+
+def test_what_a_composite_operator_is_made_of_refuses_too(mps: Mps) -> None:
+    with mps(*OLD), torch.inference_mode(), pytest.raises(RuntimeError, match="does not support log1p op with int64"):
+        there(2).long().log1p()
+    with mps(*OLD), torch.inference_mode(), pytest.raises(RuntimeError, match=NO_MATMUL):
+        torch.chain_matmul(there(2, 2).int(), there(2, 2).int())
+
+
+def test_what_a_kernel_leaves_to_the_cpu_is_told_once(mps: Mps) -> None:
+    with mps((2, 1), (12, 3)), warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        values = [there(3).sort().values.cpu() for _ in range(2)]
+    assert [str(one.message) for one in told] == [
+        "torch.sort is supported by MPS on MacOS 13+, please upgrade. Falling back to CPU"
+    ]
+    assert told[0].filename == __file__
+    assert all(torch.equal(one, one.sort().values) for one in values)
 
 
 def test_what_an_implicit_operator_is_made_of_in_inference_mode(mps: Mps) -> None:
