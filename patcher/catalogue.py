@@ -54,8 +54,9 @@ def impact(patch: Patch, target: Target, *, macos: str | None = None) -> Impact:
     """The effect of the patch's defect on a target, under the given macOS, or else the real one.
 
     Of the rows of the patch's table that match, the worst holds, and among equals the first. What is not known matches
-    every row. Where macOS is neither given nor real, the oldest that `generate()` runs on is assumed; without a torch, or with one whose version says nothing, it is any, which is no assumption. A transformers whose version says
-    nothing matches no row.
+    every row. Where macOS is neither given nor real, the oldest that `generate()` runs on with the target's torch is
+    assumed; without a torch, or with one whose version says nothing, it is any, which is no assumption. A transformers
+    whose version says nothing matches no row.
     """
     from patcher.selftest import rules
 

@@ -100,7 +100,7 @@ class Rules(NamedTuple):
         return Refusal(NotImplementedError, _of(NOT_IMPLEMENTED, self.torch).format(op=operator))
 
     def limits(self, name: str, overload: str) -> Tuple[Limit, ...]:
-        """What a kernel does not do, for operators such as ("aten::mm", ""). isin has rules of its own, with its dtypes."""
+        """What a kernel does not do, for operators such as ("aten::mm", ""). isin has rules of its own."""
         if name == "aten::isin":
             return ()
         found = find_limits(name, overload, self.torch)
@@ -135,7 +135,7 @@ class Rules(NamedTuple):
 
 
 def choose_rules(torch: Optional[str], macos: Optional[str], installed: str) -> Rules:
-    """The rules of a torch, else the installed one, on a macOS, else the oldest that runs generate(). Raises NoRules."""
+    """The rules of a torch, else the installed one, on a macOS, else the usual one. Raises NoRules."""
     release = parse_version(torch or installed)
     if torch and release < min(OLDEST_MACOS):
         raise NoRules("torch %s is not known to the emulated device; 2.0 and newer are" % torch)

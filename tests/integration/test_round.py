@@ -132,6 +132,6 @@ def test_on_the_pair_of_the_first_report(throwaway_env: Callable[[str], Path], w
     shown = details(verified, "failed")
     assert set(shown) == {"source", "contract", "generate"}
     assert "IndexError: tuple index out of range (transformers/pytorch_utils.py:" in shown["generate"]
-    assert (verified["device"]["torch"], verified["device"]["macos"]) == ("2.1", "12.3")
+    assert (verified["device"]["torch"], verified["device"]["macos"]) == ("2.1", "13")
     # Rules newer than the installed torch are none that transformers could believe in.
     go_round(tool, wheels("4.45.1"), ("", "--device emulated --torch 2.1 --macos 14"))

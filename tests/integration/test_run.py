@@ -504,7 +504,7 @@ class TestRealTorch:
     def test_it_says_once_that_it_is_emulated(self, real: App) -> None:
         child = "import torch; torch.ones(1, device='mps')"
         code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}], check=True)"
-        told = "The MPS device is emulated, with the rules of torch 2.1 on macOS 12.3; no Apple GPU is used.\n"
+        told = "The MPS device is emulated, with the rules of torch 2.1 on macOS 13; no Apple GPU is used.\n"
         assert self.emulated(real, "-c", code).stderr == told
         assert self.emulated(real, "-q", "-c", code).stderr == ""
 

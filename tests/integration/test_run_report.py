@@ -85,7 +85,7 @@ def test_what_a_mac_lacks_and_who_asked_for_it(app: App) -> None:
     done = run(app, "--", app.script(SEARCH), "--fast")
     assert done.returncode == 0, done.stderr
     report = report_of(app)
-    assert report["device"] == {"kind": "emulated-mps", "torch": "2.1", "macos": "12.3"}
+    assert report["device"] == {"kind": "emulated-mps", "torch": "2.1", "macos": "13"}
     assert report["program"] == [str(app.folder / "script.py"), "--fast"]
     assert report["counts"]["missing"] == 1
     assert report["operators"][0] == {

@@ -102,7 +102,7 @@ def test_a_report_is_begun_in_place_of_an_earlier_one(target: Target, environ: d
         variables = begin_report(file, target, Emulation(), program)
     assert variables == {"MPS_PATCHER_REPORT": str(file)}
     assert json.loads(file.read_text())["program"] == ["new.py"]
-    assert json.loads(file.read_text())["device"] == {"kind": "emulated-mps", "torch": "2.1", "macos": "12.3"}
+    assert json.loads(file.read_text())["device"] == {"kind": "emulated-mps", "torch": "2.1", "macos": "13"}
     assert "MPS_PATCHER_REPORT" not in prepared_for(target, {**environ, **variables})[1]  # as in a run within a run
 
 
@@ -177,7 +177,7 @@ def test_refusals(target: Target, environ: dict[str, str]) -> None:
     assert code(target._replace(python=None)) == "no-interpreter"
     assert code(target._replace(torch=None), emulate=Emulation()) == "no-torch"
     assert code(target, emulate=Emulation(torch="9.9")) == "no-rules"
-    assert "torch 2.1 on macOS 12.3" in emulation_notice(target, Emulation())
+    assert "torch 2.1 on macOS 13" in emulation_notice(target, Emulation())
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")

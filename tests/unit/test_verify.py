@@ -551,7 +551,7 @@ class TestWithTorch:
     @pytest.mark.parametrize(
         ("rules", "told", "seen"),
         [
-            ({"torch": "2.1"}, ("2.1", "12.3"), "IndexError: tuple index out of range (transformers/pytorch_utils.py:"),
+            ({"torch": "2.1"}, ("2.1", "13"), "IndexError: tuple index out of range (transformers/pytorch_utils.py:"),
             ({"torch": "2.6", "macos": "13"}, ("2.6", "13"), INT64_ON_OLD_MACOS + "Long"),
         ],
     )

@@ -12,7 +12,7 @@ REPORTS = (
         "generates with a GPT-2 whose pad token is its end token, and without a mask.",
         transformers=("4.45.1",),
         torch="2.1.0",
-        macos="12.3",
+        macos="13",
         error="IndexError: tuple index out of range",
         code="""
             def run(device):
