@@ -14,7 +14,7 @@ from click.core import ParameterSource
 
 from patcher import progress
 from patcher.document import as_json
-from patcher.errors import PatcherError
+from patcher.errors import PatcherError, unexpected
 from patcher.help_text import HelpfulCommand
 from patcher.options import OutputOptions, Usage, did_you_mean
 from patcher.output import failure
@@ -68,11 +68,8 @@ def as_patcher_error(error: BaseException, command: str | None) -> PatcherError:
         case click.UsageError():
             path = error.ctx.command_path if error.ctx else f"mps-patcher {command or ''}".strip()
             return Usage("usage", error.format_message(), f"Run `{path} -h` for help.")
-        case OSError():
-            return PatcherError("os-error", f"{error}.", "Fix the cause, then run the command again. -v shows more.")
         case _:
-            hint = "This is a bug in mps-patcher: please report it, with the output of the same command with -v."
-            return PatcherError("defect", f"Unexpected {type(error).__name__}: {error}", hint)
+            return unexpected(error)
 
 
 def _of_others(context: click.Context, option: str) -> str:

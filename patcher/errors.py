@@ -41,6 +41,14 @@ def one_line(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
 
 
+def unexpected(error: BaseException) -> PatcherError:
+    """What nobody thought of: `os-error` where the system refused something, else `defect`."""
+    if isinstance(error, OSError):
+        return PatcherError("os-error", f"{error}.", "Fix the cause, then run the command again. -v shows more.")
+    hint = "This is a bug in mps-patcher: please report it, with the output of the same command with -v."
+    return PatcherError("defect", f"Unexpected {type(error).__name__}: {error}", hint)
+
+
 class CannotTell(PatcherError):
     """The question cannot be answered here: nothing was found, or what is needed to ask is not here."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from patcher import progress
 from patcher.catalogue import impact, load_catalogue, require_macos
 from patcher.diff import unified_diff
-from patcher.errors import PatcherError
+from patcher.errors import PatcherError, unexpected
 from patcher.hooks import remember_seen
 from patcher.messages import describe_applied, describe_not_applied, describe_reverted, describe_state
 from patcher.model import CallsPatch, ChangedFile, Effect, Impact, NotFound, Patch, Result, State, Target
@@ -153,7 +153,12 @@ def _each(
             with explained(target.site_packages), opened(target, exclusive=exclusive, lock=lock, seen=seen) as snapshot:
                 return work(snapshot)
         except PatcherError as error:
-            return [Result(target=target, patch=patch.name, state=None, error=error) for patch in patches]
+            failed = error
+        except Exception as error:
+            if len(targets) == 1:  # with -v its traceback is shown
+                raise
+            failed = unexpected(error)
+        return [Result(target=target, patch=patch.name, state=None, error=failed) for patch in patches]
 
     results: list[Result] = []
     with closing(each(results_of, tuple(enumerate(targets, 1)))) as outcomes:

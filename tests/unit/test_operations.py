@@ -16,7 +16,8 @@ from snapshots import timeless
 from patcher import operations
 from patcher.errors import CannotTell
 from patcher.messages import IRREVERSIBLE, RESTARTS
-from patcher.model import Effect, NotFound, State
+from patcher.model import Effect, NotFound, State, Target
+from patcher.snapshot import Snapshot, take_snapshot
 from patcher.storage.files import digest
 from patcher.storage.lock import LockTimeout, locked
 
@@ -159,6 +160,22 @@ class TestTargets:
             (whole.target, ISIN, None),
             (whole.target, DIRECT, None),
         ]
+
+    def test_nor_does_one_that_nobody_thought_of(
+        self, env: Callable[..., Env], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        strange, whole = env(), env()
+
+        def take(target: Target, *arguments: Any) -> Snapshot:
+            if target == strange.target:
+                raise KeyError("RECORD")
+            return take_snapshot(target, *arguments)
+
+        monkeypatch.setattr(operations, "take_snapshot", take)
+        results = operations.status((strange.target, whole.target), catalogue(), lock=LockTimeout(seconds=0))
+        assert [result.error and result.error.code for result in results] == ["defect", "defect", None, None]
+        with pytest.raises(KeyError):  # the boundary tells, with -v by its traceback
+            operations.status((strange.target,), catalogue(), lock=LockTimeout(seconds=0))
 
     def test_a_file_that_is_gone_is_told_of(self, two: Env) -> None:
         two.apply()

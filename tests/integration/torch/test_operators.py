@@ -110,7 +110,7 @@ def test_what_a_composite_operator_is_made_of_refuses_too(mps: Mps) -> None:
     with mps(*OLD), torch.inference_mode(), pytest.raises(RuntimeError, match="does not support log1p op with int64"):
         there(2).long().log1p()
     with mps(*OLD), torch.inference_mode(), pytest.raises(RuntimeError, match=NO_MATMUL):
-        torch.chain_matmul(there(2, 2).int(), there(2, 2).int())
+        torch.linalg.multi_dot([there(2, 2).int(), there(2, 2).int()])
 
 
 def test_what_a_kernel_leaves_to_the_cpu_is_told_once(mps: Mps) -> None:
