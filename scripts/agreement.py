@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from patcher.selftest.kernels import Kernel, find_kernel
+from patcher.selftest.kernels import Kernel, asked_on_mps, find_kernel
 from scripts.mps_evidence import Listing, Opinfo, Report, Version, read_listings, read_opinfos, read_reports, to_version
 
 COMPOSITE = ("explicit", "composite")
@@ -15,7 +15,7 @@ class Compared(NamedTuple):
 
     listing: Listing
     lacking: tuple[str, ...]
-    """The operators that the OpInfo's samples reach and that the release has nothing for."""
+    """The operators that the OpInfo's samples ask for and that the release has nothing for."""
     agrees: bool
 
 
@@ -37,13 +37,24 @@ def _compare(listing: Listing, opinfo: Opinfo) -> Compared:
 
 
 def find_lacking(opinfo: Opinfo, torch: Version) -> tuple[str, ...]:
-    """What an error would name. What a composite operator is made of counts where MPS has no kernel for the whole."""
-    found = set()
+    """What an error would name, as the emulated device sees it.
+
+    MPS is asked for what a composite operator is made of only where it has no kernel for the whole.
+    """
+    parts: dict[str, list[str]] = {}
     for token in opinfo.operators:
-        parent, _, name = token.rpartition(">")
-        kernel = find(name, torch)
-        if kernel.status == "missing" and (not parent or find(parent, torch).status in COMPOSITE):
-            found.add(kernel.asked.removeprefix("aten::"))
+        whole, _, part = token.rpartition(">")
+        parts.setdefault(whole, []).append(part)
+    found, seen, left = set(), set(), parts.get("", [])
+    while left:
+        operator, *left = left
+        if operator in seen:
+            continue
+        seen.add(operator)
+        asked = find_asked(operator, torch)
+        found.update(kernel.asked.removeprefix("aten::") for kernel in asked if kernel.status == "missing")
+        if any(kernel.status in COMPOSITE for kernel in asked):
+            left += parts.get(operator, [])
     return tuple(sorted(found))
 
 
@@ -65,5 +76,14 @@ def agrees(report: Report) -> bool:
 
 def find(operator: str, torch: Version) -> Kernel:
     """Of "isin.Tensor_Tensor"; what is not aten's is unknown."""
+    return find_kernel(*_split(operator), torch)
+
+
+def find_asked(operator: str, torch: Version) -> list[Kernel]:
+    """What MPS is asked for in its place, which is itself but for `kernels.ON_MPS`."""
+    return [find_kernel(*name, torch) for name in asked_on_mps(*_split(operator))]
+
+
+def _split(operator: str) -> tuple[str, str]:
     name, _, overload = operator.partition(".")
-    return find_kernel(name if "::" in name else f"aten::{name}", overload, torch)
+    return name if "::" in name else f"aten::{name}", overload

@@ -1,7 +1,7 @@
 """What MPS is asked for when a program calls an operator: the operator itself, or those that it is made of.
 
 The emulated device sees what arrives below the CPU's dispatch. Where MPS would be asked for something else, this finds
-out what: by running the composite kernel of torch beside the real call, or from `ON_MPS`.
+out what: by running the composite kernel of torch beside the real call, or from `kernels.ON_MPS`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tu
 
 import torch
 
-from .kernels import Kernel, find_kernel
+from .kernels import Kernel, asked_on_mps, find_kernel
 from .limits import Limit
 from .rules import Rules
 
@@ -20,29 +20,6 @@ from .rules import Rules
 LEAVES = ("aten::alias", "aten::copy_", "aten::detach")
 
 COMPOSITE = ("CompositeExplicitAutograd", "CompositeExplicitAutogradNonFunctional", "CompositeImplicitAutograd")
-
-ON_MPS: Dict[str, Tuple[str, ...]] = {
-    # What the CPU is asked for: what MPS is asked for instead, in all releases.
-    # [S] convolution of these sources asks the kernel of its backend; all the others are the CPU's and CUDA's
-    "aten::convolution": ("aten::_mps_convolution",),
-    "aten::convolution_backward": ("aten::mps_convolution_backward",),
-    # [S] at::native::lstm asks _lstm_mps for a tensor on MPS before it thinks of oneDNN
-    "aten::mkldnn_rnn_layer": ("aten::_lstm_mps",),
-    "aten::mkldnn_rnn_layer_backward": ("aten::lstm_mps_backward",),
-    # [B] native_functions.yaml of 2.0 - 2.14: _fused_sdp_choice has no MPS kernel, so attention is made of these, or
-    # since 2.5 is _scaled_dot_product_attention_math_for_mps; all have kernels. _for_cpu since 2.3, without it before.
-    "aten::_scaled_dot_product_flash_attention": ("aten::bmm", "aten::_softmax"),
-    "aten::_scaled_dot_product_flash_attention_backward": ("aten::bmm", "aten::_softmax_backward_data"),
-    "aten::_scaled_dot_product_flash_attention_for_cpu": ("aten::bmm", "aten::_softmax"),
-    "aten::_scaled_dot_product_flash_attention_for_cpu_backward": ("aten::bmm", "aten::_softmax_backward_data"),
-    # [S] since 2.5 in attention, before which that asks for softmax; [I] the rest has kernels
-    "aten::_safe_softmax": ("aten::_softmax",),
-    # [B] registered for MPS as a whole in some releases, so that MPS is not asked for what it is made of.
-    # linalg.svdvals, which asks for _linalg_svd itself, cannot be told from linalg.svd.
-    "aten::_linalg_svd": ("aten::linalg_svd",),
-    "aten::linalg_lu_factor_ex": ("aten::linalg_lu_factor",),
-    "aten::upsample_nearest3d": ("aten::upsample_nearest3d.vec",),
-}
 
 NOT_THERE = ("missing", "fallback", "unknown")
 
@@ -138,9 +115,7 @@ def collect(found: Iterable[Asked]) -> bool:
 
 def _operator(func: Any, rules: Rules) -> Operator:
     name, overload = func._schema.name, func._schema.overload_name
-    names = [(name, overload)]
-    if not overload and name in ON_MPS:
-        names = [(one, inner) for one, _, inner in (full.partition(".") for full in ON_MPS[name])]
+    names = asked_on_mps(name, overload)
     asked = tuple(Asked(one, inner, find_kernel(one, inner, rules.torch)) for one, inner in names)
     is_composite, limits = asked[0].kernel.status in ("explicit", "composite"), rules.limits(*names[0])
     return Operator(name, overload, asked, is_composite, func, {}, limits)

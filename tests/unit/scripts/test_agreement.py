@@ -38,6 +38,19 @@ def test_what_an_operator_with_a_kernel_is_made_of_does_not_count() -> None:
     assert find_lacking(opinfo("linear", "linear>isin.Tensor_Tensor"), (2, 3)) == ()
 
 
+def test_what_mps_is_asked_for_instead_counts() -> None:
+    """As on the device: its convolution has kernels of its own, and linalg_svd falls back as a whole until 2.13."""
+    convolution = opinfo("convolution", "convolution>_convolution", "_convolution>slow_conv3d_forward")
+    svd = opinfo("_linalg_svd", "_linalg_svd>_linalg_svd.U")
+    assert find_lacking(convolution, (2, 1)) == find_lacking(svd, (2, 13)) == ()
+
+
+def test_what_is_instead_but_composite_is_made_of_its_parts() -> None:
+    lu_factor = opinfo("linalg_lu_factor_ex", "linalg_lu_factor_ex>linalg_lu_factor_ex.out")
+    found = {minor: find_lacking(lu_factor, (2, minor)) for minor in (4, 5, 6, 10)}
+    assert found == {4: ("linalg_lu_factor_ex.out",), 5: (), 6: (), 10: ()}
+
+
 def test_an_operator_of_another_namespace_is_not_asked_for() -> None:
     assert find_lacking(opinfo("prims::isin"), (2, 3)) == ()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from patcher.selftest import kernels
-from patcher.selftest.kernels import Kernel, Version, find_kernel, first_torch
+from patcher.selftest.kernels import ON_MPS, Kernel, Version, asked_on_mps, find_kernel, first_torch
 
 MINORS = [(2, minor) for minor in range(15)]
 
@@ -52,6 +52,17 @@ def test_a_structured_operator_asks_for_its_out_overload() -> None:
 )
 def test_other_words(name: str, overload: str, torch: Version, status: str) -> None:
     assert find_kernel(name, overload, torch).status == status
+
+
+def test_what_mps_is_asked_for_instead() -> None:
+    assert asked_on_mps("aten::upsample_nearest3d", "") == (("aten::upsample_nearest3d", "vec"),)
+    assert asked_on_mps("aten::upsample_nearest3d", "out") == (("aten::upsample_nearest3d", "out"),)
+    assert asked_on_mps("aten::abs", "") == (("aten::abs", ""),)
+
+
+def test_the_table_has_all_that_mps_is_asked_for_instead() -> None:
+    asked = [one for name in ON_MPS for one in asked_on_mps(name, "")]
+    assert [one for one in asked if find_kernel(*one, (2, 14)).status == "unknown"] == []
 
 
 def test_what_is_not_known() -> None:
