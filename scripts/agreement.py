@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from patcher.selftest.kernels import Kernel, asked_on_mps, find_kernel
@@ -37,25 +38,24 @@ def _compare(listing: Listing, opinfo: Opinfo) -> Compared:
 
 
 def find_lacking(opinfo: Opinfo, torch: Version) -> tuple[str, ...]:
-    """What an error would name, as the emulated device sees it.
+    """What an error of the emulated device would name."""
+    lacking = (kernel for kernel in _asked_by(opinfo, torch) if kernel.status == "missing")
+    return tuple(sorted({kernel.asked.removeprefix("aten::") for kernel in lacking}))
 
-    MPS is asked for what a composite operator is made of only where it has no kernel for the whole.
-    """
+
+def _asked_by(opinfo: Opinfo, torch: Version) -> Iterator[Kernel]:
+    """What MPS is asked for: what a composite operator is made of only where MPS has no kernel for the whole."""
     parts: dict[str, list[str]] = {}
     for token in opinfo.operators:
         whole, _, part = token.rpartition(">")
         parts.setdefault(whole, []).append(part)
-    found, seen, left = set(), set(), parts.get("", [])
+    left = parts.pop("", [])
     while left:
-        operator, *left = left
-        if operator in seen:
-            continue
-        seen.add(operator)
+        operator = left.pop()
         asked = find_asked(operator, torch)
-        found.update(kernel.asked.removeprefix("aten::") for kernel in asked if kernel.status == "missing")
+        yield from asked
         if any(kernel.status in COMPOSITE for kernel in asked):
-            left += parts.get(operator, [])
-    return tuple(sorted(found))
+            left += parts.pop(operator, [])
 
 
 def compare_reports() -> list[tuple[Report, bool]]:

@@ -92,8 +92,6 @@ def list_reports(reports: list[tuple[Report, bool]]) -> str:
 
 def _where(report: Report) -> str:
     """A link such as 'pytorch#141287', and the day."""
-    if not report.date:
-        return f"[public code]({report.url})"
     *_, repository, _, number = report.url.split("/")
     return f"[{repository}#{number}]({report.url}), {report.date}"
 

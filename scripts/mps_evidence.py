@@ -40,7 +40,7 @@ class Report(NamedTuple):
     torch: str
     by: str
     message: str
-    date: str = ""
+    date: str
     added: str = ""
     still: str = ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,11 @@ def test_the_reports_agree() -> None:
     assert len(reports) >= 40
     assert [report for report, agrees in reports if not agrees] == []
     assert len(set(reports)) == len(reports)
+
+
+def test_each_report_is_a_thread_that_a_reader_can_open() -> None:
+    thread = r"https://github\.com/[\w.-]+/[\w.-]+/(issues|pull)/\d+"
+    assert [one.url for one, _ in compare_reports() if not re.fullmatch(thread, one.url)] == []
 
 
 def test_every_difference_has_a_reason_and_every_reason_a_difference() -> None:
