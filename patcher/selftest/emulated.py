@@ -9,7 +9,8 @@ hardware: whatever is found here is found on an emulated device, and is to be ca
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Iterator, Tuple
+import types
+from typing import Any, Callable, Iterator, Tuple
 
 import torch
 from torch.overrides import TorchFunctionMode
@@ -27,6 +28,9 @@ class DeviceMode(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if func in _CALL_BACK:
+            with self:
+                return _CALL_BACK[func](*args, **kwargs)
         if func in HERE_AND_THERE:
             return HERE_AND_THERE[func](*args, **kwargs)
         if args and isinstance(args[0], EmulatedTensor):
@@ -47,6 +51,17 @@ def _first(args: Tuple[Any, ...]) -> Any:
     first = args[0] if args else None
     return first[0] if isinstance(first, (list, tuple)) and first else first
 
+
+def _unasked(func: Any) -> Callable[..., Any]:
+    """The function without its question whether a mode overrides it, so that it can be called within the mode."""
+    questions = dict.fromkeys(("has_torch_function", "has_torch_function_unary"), lambda _: False)
+    names = {**func.__globals__, **questions}
+    return types.FunctionType(func.__code__, names, func.__name__, func.__defaults__, func.__closure__)
+
+
+# They run code of the program (an autograd.Function, a hook, what a checkpoint computes again), and a mode is off while
+# it handles a function
+_CALL_BACK = {func: _unasked(func) for func in (torch.Tensor.backward, torch.autograd.backward, torch.autograd.grad)}
 
 # They make a tensor where the one that they are given is
 _COPYING = (torch.tensor, torch.as_tensor, torch.Tensor.new_tensor)

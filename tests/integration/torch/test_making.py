@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Any
 
 import pytest
 import torch
@@ -60,3 +61,35 @@ def test_what_is_not_of_the_device_stays(mps: Mps) -> None:
         assert functional.one_hot(torch.tensor([0, 2])).device.type == "cpu"
         assert torch.zeros(3).copy_(rows()[0]).device.type == "cpu"
         assert torch.zeros_like(rows(), device="cpu").device.type == "cpu"
+
+
+class Doubles(torch.autograd.Function):
+    """What a program's own derivative makes and moves: torch calls it where it calculates gradients."""
+
+    @staticmethod
+    def forward(_ctx: Any, given: torch.Tensor) -> torch.Tensor:
+        return given * 2
+
+    @staticmethod
+    def backward(_ctx: Any, grad: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        assert grad.cpu().device.type == "cpu"
+        return torch.full(grad.shape, 2.0, device=grad.device).to(grad.device) * grad
+
+
+@pytest.mark.parametrize(
+    "gradient",
+    [
+        lambda given, out: (out.backward(retain_graph=True), given.grad)[1],
+        lambda given, out: (torch.autograd.backward([out]), given.grad)[1],
+        lambda given, out: torch.autograd.grad(out, given)[0],
+        lambda given, out: torch.autograd.grad([out], [given], create_graph=True)[0],
+    ],
+)
+def test_code_of_the_program_runs_where_gradients_are_calculated(
+    mps: Mps, gradient: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+) -> None:
+    with mps(*RULES):
+        given = rows().requires_grad_()
+        found = gradient(given, Doubles.apply(given).sum())  # type: ignore[no-untyped-call]
+        assert found.device.type == "mps"
+        assert found.tolist() == [[2.0] * 3] * 2
