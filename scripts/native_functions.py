@@ -12,6 +12,7 @@ import yaml
 
 YAML = "torchgen/packaged/ATen/native/native_functions.yaml"
 DECLARATIONS = "torch/include/ATen/RegistrationDeclarations.h"
+IN_PYTHON = "torch/backends/mps/__init__.py"
 SCHEMA = re.compile(r'"schema": "aten::([^(]+)\(')
 
 
@@ -41,6 +42,11 @@ def read_functions(declarations: str, functions: str) -> dict[str, NativeFunctio
         if name not in written and name in declared
     }
     return {**written, **generated}
+
+
+def read_python(module: str) -> set[str]:
+    """The operators that torch's own Python registers for MPS when it is imported, made of others."""
+    return set(re.findall(r'\.impl\("([\w.]+)", \w+, "MPS"\)', module))
 
 
 def _written(entry: dict[str, Any]) -> NativeFunction:

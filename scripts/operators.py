@@ -5,8 +5,9 @@
     python scripts/operators.py --check 2.1  compare these, or all, with the files; exits 1 at a difference
 
 Nothing of a wheel is run, and no Apple GPU is used. What a release has is what its libtorch_cpu.dylib registers for MPS
-when it is loaded, read from the code that does so; else what its native_functions.yaml says. Only the namespace aten
-is looked at, and only dense tensors: sparse, quantized and nested ones have dispatch keys of their own.
+when it is loaded, read from the code that does so, and what torch's Python registers after that; else what its
+native_functions.yaml says. Only the namespace aten is looked at, and only dense tensors: sparse, quantized and nested
+ones have dispatch keys of their own.
 """
 
 from __future__ import annotations
@@ -19,10 +20,19 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from scripts.kernel_table import ABSENT, Disagreement, Status, decide, disagreements, read_registrations, write_table
+from scripts.kernel_table import (
+    ABSENT,
+    EXPLICIT,
+    Disagreement,
+    Status,
+    decide,
+    disagreements,
+    read_registrations,
+    write_table,
+)
 from scripts.limits import Limit, Limits, read_limits, write_limits
 from scripts.mach_o import Library
-from scripts.native_functions import DECLARATIONS, YAML, read_functions
+from scripts.native_functions import DECLARATIONS, IN_PYTHON, YAML, read_functions, read_python
 from scripts.torch_wheels import RELEASES, macos_wheel, members, minor
 
 SELFTEST = Path(__file__).resolve().parent.parent / "patcher" / "selftest"
@@ -44,6 +54,7 @@ absent     the release has no such operator
 l          the library registers it for MPS, or what it leaves its work to
 y          native_functions.yaml says so, and the library registers nothing for MPS
 d          native_functions.yaml gives it to MPS, and the library does not
+p          torch/backends/mps/__init__.py registers it for MPS, made of other operators
 ASKED      the operator that an error or warning names, where it is another: what this one leaves its work to
 
 The wheels:
@@ -70,12 +81,15 @@ class Release(NamedTuple):
 
 def read_release(wheel: Path) -> Release:
     """Raises NotMachO, KeyError."""
-    image, declarations, functions, header = members(wheel, LIBRARY, DECLARATIONS, YAML, HEADER)
-    known = read_functions(declarations.decode(), functions.decode())
+    image, *texts = members(wheel, LIBRARY, DECLARATIONS, YAML, HEADER, IN_PYTHON)
+    declarations, functions, header, module = (text.decode() for text in texts)
+    known, in_python = read_functions(declarations, functions), read_python(module)
     library = Library(image)
     registered = read_registrations(library)
+    problems = list(disagreements(known, registered, header))
+    known.update({name: known[name]._replace(dispatch=frozenset(EXPLICIT)) for name in in_python})
     statuses = {name: decide(function, known, registered) for name, function in known.items()}
-    problems = list(disagreements(known, registered, header.decode()))
+    statuses.update({name: Status("explicit", "p", name) for name in in_python})
     return Release(wheel.name, statuses, problems, read_limits(library, registered))
 
 

@@ -1,4 +1,4 @@
-"""The command that writes the table, on a wheel of four operators."""
+"""The command that writes the table, on a wheel of a few operators."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from small_library import small_library
 
 from scripts.kernel_table import Status
 from scripts.limits import Limit
-from scripts.native_functions import DECLARATIONS, YAML
+from scripts.native_functions import DECLARATIONS, IN_PYTHON, YAML
 from scripts.operators import HEADER, LIBRARY, differences, limit_differences, limits_of, read_release, table_of
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -30,6 +30,13 @@ FUNCTIONS = """\
     CPU: isin_out
 - func: isin(Tensor self) -> Tensor
   structured_delegate: isin.out
+- func: norm(Tensor self) -> Tensor
+  dispatch:
+    CPU: norm
+  autogen: norm.out
+"""
+REGISTERS_NORM = """\
+_lib.impl("norm", _norm, "MPS")
 """
 INITIALISER = "__ZN2at12_GLOBAL__N_134TORCH_LIBRARY_IMPL_init_aten_MPS_2ERN5torch7LibraryE"
 REGISTERS_ABS = [("function", "wrapper_MPS_out_abs_out"), ("string", "abs.out"), ("call", "N5torch7Library5_implE")]
@@ -43,7 +50,8 @@ def wheel(tmp_path: Path) -> Path:
     with ZipFile(path, "w") as archive:
         archive.writestr(LIBRARY, small_library({INITIALISER: REGISTERS_ABS}))
         archive.writestr(YAML, FUNCTIONS)
-        archive.writestr(DECLARATIONS, "")
+        archive.writestr(DECLARATIONS, '// {"schema": "aten::norm.out(Tensor self)"}')
+        archive.writestr(IN_PYTHON, REGISTERS_NORM)
         archive.writestr(HEADER, "#include <ATen/ops/abs_mps_dispatch.h>\n#include <ATen/ops/neg_mps_dispatch.h>\n")
     return path
 
@@ -56,6 +64,8 @@ def test_a_wheel_is_read(wheel: Path) -> None:
         "neg": Status("unknown", "d", "neg"),
         "isin.out": Status("missing", "y", "isin.out"),
         "isin": Status("missing", "y", "isin.out"),
+        "norm": Status("explicit", "p", "norm"),
+        "norm.out": Status("explicit", "y", "norm.out"),
     }
     assert [problem.operator for problem in release.problems] == ["neg"]
 
@@ -90,7 +100,7 @@ def run(wheel: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_the_command_says_what_it_could_not_decide(wheel: Path) -> None:
     done = run(wheel, "2.1")
     assert done.stdout == (
-        "torch 2.1: 1 kernel, 2 missing, 1 unknown\n"
+        "torch 2.1: 2 explicit, 1 kernel, 2 missing, 1 unknown\n"
         "  undecided: neg\n"
         "  neg: native_functions.yaml gives it MPS, and it is not registered\n"
     )

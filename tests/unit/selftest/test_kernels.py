@@ -89,7 +89,7 @@ def test_the_table_has_one_sorted_line_for_each_operator() -> None:
     text = Path(kernels.TABLE).read_text(encoding="utf-8")
     head = [line for line in text.splitlines() if line.startswith("#")]
     lines = text.splitlines()[len(head) :]
-    cell = r"\t2\.\d+ (kernel|composite|explicit|fallback|missing|unknown|absent)/[lyd]( [\w.]+)?"
+    cell = r"\t2\.\d+ (kernel|composite|explicit|fallback|missing|unknown|absent)/[lydp]( [\w.]+)?"
     assert [line for line in lines if not re.fullmatch(rf"[\w.]+({cell})+", line)] == []
     names = [line.split("\t")[0] for line in lines]
     assert names == sorted(set(names))
@@ -102,3 +102,10 @@ def test_its_head_explains_each_word() -> None:
     words = {word for cell in re.findall(r"\t2\.\d+ (\w+/\w)", text) for word in cell.split("/")}
     explained = {line.split()[1] for line in text.splitlines() if re.match(r"# \w+ {2,}", line)}
     assert words <= explained
+
+
+def test_what_the_python_of_a_release_registers() -> None:
+    """torch/backends/mps/__init__.py, not the library, has these: a Mac calculates GroupNorm's gradients by it."""
+    backward = [find_kernel("aten::native_group_norm_backward", "", (2, minor)) for minor in (0, 12, 13)]
+    assert [(kernel.status, kernel.evidence) for kernel in backward] == [("explicit", "p")] * 2 + [("kernel", "l")]
+    assert find_kernel("aten::var_mean", "correction", (2, 1)).status == "explicit"
