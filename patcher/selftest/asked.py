@@ -6,6 +6,7 @@ out what: by running the composite kernel of torch beside the real call, or from
 
 from __future__ import annotations
 
+import functools
 import threading
 from operator import attrgetter
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple
@@ -46,6 +47,8 @@ class Operator(NamedTuple):
     led_to: Dict[Any, Tuple[Asked, ...]]
     """Of a composite operator: what it was found to ask for, by the dtypes and dimensions of its operands."""
     limits: Tuple[Limit, ...]
+    own_limit: Optional[Callable[[Tuple[Any, ...]], Optional[Limit]]]
+    """What keeps it from these arguments, where that is no matter of the first one's dtype alone."""
 
 
 class _Collecting(threading.local):
@@ -87,13 +90,34 @@ def asked_by_composite(
     return known
 
 
-def with_limit(asked: Tuple[Asked, ...], limits: Iterable[Limit], operands: List[torch.Tensor]) -> Tuple[Asked, ...]:
-    """The same, with the first of the operator's limits that its first operand meets."""
+def with_limit(
+    asked: Tuple[Asked, ...], operator: Operator, args: Tuple[Any, ...], operands: List[torch.Tensor]
+) -> Tuple[Asked, ...]:
+    """The same, with what keeps the operator's kernel from computing these operands."""
+    limit = operator.own_limit(args) if operator.own_limit else _first_met(operator.limits, operands)
+    return (asked[0]._replace(limit=limit), *asked[1:]) if limit else asked
+
+
+def _first_met(limits: Iterable[Limit], operands: List[torch.Tensor]) -> Optional[Limit]:
     dtype = operands[0].dtype if operands else None
-    for limit in limits:
-        if limit.dtypes == "any" or dtype in _DTYPES[limit.dtypes]:
-            return (asked[0]._replace(limit=limit), *asked[1:])
-    return asked
+    return next((one for one in limits if one.dtypes == "any" or dtype in _DTYPES[one.dtypes]), None)
+
+
+def _of_isin(rules: Rules, args: Tuple[Any, ...]) -> Optional[Limit]:
+    dtypes = [name_of(x.dtype) if isinstance(x, torch.Tensor) else "" for x in args[:2]]
+    return rules.isin(dtypes[0] or dtypes[1], dtypes[1] or dtypes[0])
+
+
+def _of_convolution(rules: Rules, args: Tuple[Any, ...]) -> Optional[Limit]:
+    return rules.convolution(args[0].ndim, is_transposed=args[6], dtype=name_of(args[0].dtype))
+
+
+OWN_LIMITS = {"aten::isin": _of_isin, "aten::convolution": _of_convolution}
+
+
+def name_of(dtype: torch.dtype) -> str:
+    """Such as `int64`."""
+    return str(dtype).replace("torch.", "")
 
 
 _DTYPES = {
@@ -118,7 +142,8 @@ def _operator(func: Any, rules: Rules) -> Operator:
     names = asked_on_mps(name, overload)
     asked = tuple(Asked(one, inner, find_kernel(one, inner, rules.torch)) for one, inner in names)
     is_composite, limits = asked[0].kernel.status in ("explicit", "composite"), rules.limits(*names[0])
-    return Operator(name, overload, asked, is_composite, func, {}, limits)
+    own_limit = functools.partial(OWN_LIMITS[name], rules) if name in OWN_LIMITS else None
+    return Operator(name, overload, asked, is_composite, func, {}, limits, own_limit)
 
 
 def _run_beside(func: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Tuple[List[Asked], bool]:

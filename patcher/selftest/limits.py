@@ -22,11 +22,16 @@ class Limit(NamedTuple):
     effect: str
     """The exception's name, such as RuntimeError, or "cpu": the CPU computes it, with a warning."""
     dtypes: str
-    """Of the first tensor: int64, uint8, bool, complex, integral (bool too), or any."""
+    """Of the first tensor: int64, uint8, bool, complex, integral (bool too), or any. A rule has words of its own."""
     below: Optional[Version]
     """The macOS from which on the kernel does it; None if that makes no difference."""
     message: str
     """What the error or the warning says; a space at its start or end is where a name or more is put in."""
+
+    def told(self, operator: str) -> str:
+        """The message for an operator such as "aten::cumsum"."""
+        name = operator.partition("::")[2] if self.message.startswith(" ") else ""
+        return (name + self.message).rstrip()
 
 
 def find_limits(name: str, overload: str, torch: Version) -> Tuple[Limit, ...]:

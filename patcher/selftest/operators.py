@@ -13,8 +13,7 @@ from typing import Any, Callable, ClassVar, Dict, Iterator, List, Optional, Sequ
 
 import torch
 
-from .asked import Asked, Operator, asked_by_composite, collect, find_operator, tensors, with_limit
-from .kernels import Kernel
+from .asked import Asked, Operator, asked_by_composite, collect, find_operator, name_of, tensors, with_limit
 from .limits import Limit
 from .rules import FALLBACK, INDEX_ON_MPS, TWO_DEVICES, Refusal, Rules
 
@@ -46,7 +45,7 @@ class State:
     strict = False
     warned = False
     told: ClassVar[Set[Limit]] = set()  # those that a kernel warns of once
-    seen: Optional[Callable[[str, str, Kernel, List[torch.Tensor]], None]] = None  # is told of every operator
+    seen: Optional[Callable[[Asked, List[torch.Tensor]], None]] = None  # is told of every operator
     without_kernel: Optional[List[Asked]] = None  # while it is one, gets what falls back
 
 
@@ -88,11 +87,11 @@ class EmulatedTensor(torch.Tensor):
         asked = operator.asked
         if operator.is_composite:
             asked = asked_by_composite(func, args, kwargs, operands, operator)
-        if operator.limits:
-            asked = with_limit(asked, operator.limits, operands)
+        if operator.limits or operator.own_limit:
+            asked = with_limit(asked, operator, args, operands)
         is_probe = collect(asked)
         if not is_probe and not _falls_back(asked, operands):
-            _apply_rules(operator, args, operands)
+            _apply_rules(operator, asked, args, operands)
         with below_dispatch():
             if not State.strict or is_probe:
                 return _on_device(func(*args, **kwargs))
@@ -119,22 +118,20 @@ def _falls_back(operators: Sequence[Asked], operands: List[torch.Tensor]) -> boo
     """Whether the CPU computes the operator for MPS. Refuses what may not be computed so."""
     for one in operators:
         if State.seen:
-            State.seen(one.name, one.overload, one.kernel, operands)
+            State.seen(one, operands)
         if one.kernel.status in FALLS_BACK:
             _refuse_or_warn(one)
-        elif one.limit:
-            _keep_to(one, one.limit)
-    return operators[0].limit is not None or operators[0].kernel.status in FALLS_BACK
+        elif one.limit and one.limit.effect == "cpu":
+            _warn_of(one, one.limit)
+    first = operators[0]
+    return first.kernel.status in FALLS_BACK or (first.limit is not None and first.limit.effect == "cpu")
 
 
-def _keep_to(operator: Asked, limit: Limit) -> None:
-    """What a kernel does that has a limit: whatever the user allows, it refuses, or leaves the work to the CPU."""
-    name = operator.name.partition("::")[2] if limit.message.startswith(" ") else ""
-    if limit.effect != "cpu":
-        raise getattr(builtins, limit.effect)((name + limit.message).rstrip())
+def _warn_of(operator: Asked, limit: Limit) -> None:
+    """As a kernel does that leaves the work to the CPU, whatever the user allows."""
     if State.without_kernel is None and limit not in State.told:
         State.told.add(limit)
-        warnings.warn((name + limit.message).rstrip(), stacklevel=_frames_of_ours())
+        warnings.warn(limit.told(operator.name), stacklevel=_frames_of_ours())
 
 
 def _refuse_or_warn(operator: Asked) -> None:
@@ -168,15 +165,17 @@ def falling_back() -> Iterator[List[Asked]]:
         State.without_kernel = before
 
 
-def _apply_rules(operator: Operator, args: Tuple[Any, ...], operands: List[torch.Tensor]) -> None:
+def _apply_rules(
+    operator: Operator, asked: Sequence[Asked], args: Tuple[Any, ...], operands: List[torch.Tensor]
+) -> None:
     rules, name = current_rules(), operator.name
     for operand in operands:
         if not isinstance(operand, EmulatedTensor):
             refuse(_two_devices(name, args, operands))
             break
-    if name == "aten::isin":
-        dtypes = [name_of(x.dtype) if isinstance(x, torch.Tensor) else "" for x in args[:2]]
-        refuse(rules.isin(dtypes[0] or dtypes[1], dtypes[1] or dtypes[0]))
+    for one in asked:
+        if one.limit and one.limit.effect != "cpu" and one.kernel.status not in FALLS_BACK:
+            raise getattr(builtins, one.limit.effect)(one.limit.told(one.name))
     if operator.overload == "dim":
         refuse(rules.dimensions(name, operands[0].ndim))
     if State.strict and (name in READS or (name == "aten::index" and _has_mask(args))):
@@ -283,11 +282,6 @@ def refuse(refusal: Optional[Refusal]) -> None:
 @functools.lru_cache(maxsize=None)
 def _refused_dtype(rules: Rules, dtype: torch.dtype) -> Optional[Refusal]:
     return rules.dtype(name_of(dtype))
-
-
-def name_of(dtype: torch.dtype) -> str:
-    """Such as `int64`."""
-    return str(dtype).replace("torch.", "")
 
 
 def use_rules(rules: Rules) -> None:

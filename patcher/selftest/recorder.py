@@ -14,8 +14,10 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tu
 import torch
 
 from . import report
+from .asked import Asked, name_of
 from .kernels import Kernel, first_torch
-from .operators import State, name_of
+from .limits import Limit
+from .operators import State
 from .rules import show
 
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -40,16 +42,20 @@ class Recorder:
         self.path = path
         self.counts: Dict[Tuple[str, str, Tuple[torch.dtype, ...]], int] = {}
         self.first: Dict[Tuple[str, str], First] = {}
+        self.limits: Dict[Tuple[str, str], Dict[Limit, None]] = {}
 
-    def seen(self, name: str, overload: str, kernel: Kernel, operands: Sequence[torch.Tensor]) -> None:
+    def seen(self, one: Asked, operands: Sequence[torch.Tensor]) -> None:
         """Counts an operator. Called for each, so all but the first call does no more than that."""
+        name, overload = one.name, one.overload
         key = name, overload, tuple([x.dtype for x in operands])
+        if one.limit:
+            self.limits.setdefault((name, overload), {})[one.limit] = None
         try:
             self.counts[key] += 1
         except KeyError:
             self.counts[key] = 1
             if (name, overload) not in self.first:
-                self.first[name, overload] = First(kernel, *find_lines(sys._getframe(1)))
+                self.first[name, overload] = First(one.kernel, *find_lines(sys._getframe(1)))
 
     def asked(self) -> Iterator[report.Operator]:
         """All that was counted, by operator and dtypes; counting begins anew with this."""
@@ -64,6 +70,7 @@ class Recorder:
                 dtypes=[[*dict.fromkeys(map(name_of, dtypes))]],
                 line=first.line,
                 library=first.library,
+                limits=[*map(_described, self.limits.get((name, overload), ()))],
             )
 
     def write(self) -> None:
@@ -87,6 +94,11 @@ class Recorder:
         self.write()
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
+
+
+def _described(limit: Limit) -> report.Limit:
+    below = show(limit.below) if limit.below else None
+    return {"effect": limit.effect, "dtypes": limit.dtypes, "below_macos": below, "message": limit.message.strip()}
 
 
 def record(path: str) -> None:

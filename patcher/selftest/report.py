@@ -10,16 +10,19 @@ from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Se
 
 TITLE = "# What a program asked of the emulated MPS device"
 _BEGINNING = '{\n  "schema": 1,\n  "device": {"kind": "emulated-mps",'
-FIRST = ("missing", "fallback", "unknown")
+FIRST = ("missing", "refused", "fallback", "unknown")
 """What the table begins with; these are counted, too."""
 LEGEND = """\
 - missing: this torch has no MPS kernel. The operator raises an error, or runs on the CPU where
   `PYTORCH_ENABLE_MPS_FALLBACK=1` allows it. "first in torch" is the first release that has it, if any has.
-- fallback: this torch runs it on the CPU, whatever the variable says.
+- refused: the MPS kernel of this torch raises an error for this, whatever the variable says.
+- fallback: this torch runs it, or this, on the CPU, whatever the variable says.
 - unknown: mps-patcher does not know whether this torch has it. It was let through.
 - kernel: this torch has an MPS kernel. composite, explicit: it is made of other operators."""
 
 Report = Dict[str, Any]
+Limit = Dict[str, Optional[str]]
+"""What a kernel did not do: `effect` (an exception, or cpu), `dtypes`, `below_macos`, `message`."""
 
 
 class Operator(NamedTuple):
@@ -40,6 +43,8 @@ class Operator(NamedTuple):
     """The line of the program, as `file:number`, that first led there."""
     library: Optional[str]
     """The innermost line outside torch, where that is another one."""
+    limits: Sequence[Limit] = ()
+    """What its kernel did not do that the program asked for."""
 
 
 def create(path: str, torch: str, macos: str, program: Sequence[str]) -> None:
@@ -97,9 +102,28 @@ def _with(report: Report, asked: Iterable[Operator]) -> Report:
         old = operators.setdefault(new.operator, {**new._asdict(), "calls": 0})
         old["calls"] += new.calls
         old["dtypes"] = sorted({*map(tuple, old["dtypes"]), *map(tuple, new.dtypes)})
+        old["limits"] = [*old["limits"], *(one for one in new.limits if one not in old["limits"])]
+        old["status"] = _status(old)
     ordered = sorted(operators.values(), key=_place)
     counts = {status: sum(one["status"] == status for one in ordered) for status in FIRST}
     return {**report, "counts": {"operators": len(ordered), **counts}, "operators": ordered}
+
+
+def _status(operator: Dict[str, Any]) -> str:
+    """The kernel's, unless that did not compute what it was asked for."""
+    effects = {one["effect"] for one in operator["limits"]} if operator["status"] not in ("missing", "unknown") else ()
+    return "refused" if {*effects} - {"cpu"} else "fallback" if effects else str(operator["status"])
+
+
+def _status_and_limits(operator: Dict[str, Any]) -> str:
+    """Such as `refused: int64 below macOS 13.3`."""
+    reasons = map(_reason, operator["limits"])
+    return ": ".join(filter(None, (operator["status"], ", ".join(filter(None, reasons)))))
+
+
+def _reason(limit: Limit) -> str:
+    dtypes, macos = limit["dtypes"], limit["below_macos"]
+    return " ".join([*([dtypes] if dtypes and dtypes != "any" else []), *(["below macOS " + macos] if macos else [])])
 
 
 def _place(operator: Dict[str, Any]) -> Any:
@@ -133,7 +157,7 @@ def _row(operator: Dict[str, Any]) -> Sequence[str]:
     since = operator["first_torch"] if operator["status"] == "missing" else None
     return (
         "`%s`" % operator["asked"],
-        operator["status"],
+        _status_and_limits(operator),
         since or "-",
         str(operator["calls"]),
         ", ".join("+".join(dtypes) for dtypes in operator["dtypes"]) or "-",

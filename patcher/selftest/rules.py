@@ -35,7 +35,7 @@ FALLBACK = (
     "This may have performance implications."
 )
 
-NEWEST_TORCH: Version = (2, 13)  # the newest release that the evidence was gathered for
+NEWEST_TORCH: Version = (2, 14)  # the newest release that the evidence was gathered for
 
 OLDEST_MACOS: Dict[Version, Version] = {
     # [B] the platform tag of the released wheels
@@ -106,13 +106,29 @@ class Rules(NamedTuple):
         found = find_limits(name, overload, self.torch)
         return tuple(limit for limit in found if limit.below is None or self.macos < limit.below)
 
-    def isin(self, elements: str, test_elements: str) -> Optional[Refusal]:
-        """The refusal of an isin that has a kernel, for operands of these dtypes, such as ("int64", "int32")."""
+    def isin(self, elements: str, test_elements: str) -> Optional[Limit]:
+        """What keeps the kernel of isin from operands of these dtypes, such as ("int64", "int32")."""
         if self.torch < (2, 8) and elements != test_elements:  # [B] #124896 has the check, #154010 took it away
-            return Refusal(RuntimeError, OTHER_DTYPE)
+            return Limit("RuntimeError", "two dtypes", None, OTHER_DTYPE)
         if self.torch < (2, 9) and self.macos < (14, 0) and elements not in ("float32", "float16", "bfloat16"):  # [B]
             message = "isin_Tensor_Tensor_out only works on floating types on MPS for pre MacOS_14_0. Received dtype: "
-            return Refusal(RuntimeError, message + _CXX_NAMES.get(elements, elements))
+            return Limit("RuntimeError", "integral", (14, 0), message + _CXX_NAMES.get(elements, elements))
+        return None
+
+    def convolution(self, ndim: int, *, is_transposed: bool, dtype: str) -> Optional[Limit]:
+        """What keeps a convolution from volumes, which have five dimensions. All is [B], and of which case [S]."""
+        if ndim < 5:
+            return None
+        if is_transposed and self.torch < (2, 8):
+            return Limit("RuntimeError", "five dimensions", None, "ConvTranspose 3D is not supported on MPS")
+        if is_transposed and dtype in ("float16", "bfloat16"):
+            message = "ConvTranspose 3D with BF16 or FP16 types is not supported on MPS"
+            return Limit("RuntimeError", "five dimensions of " + dtype, None, message)
+        if not is_transposed and self.torch < (2, 3):  # #114183
+            return Limit("RuntimeError", "five dimensions", None, "Conv3D is not supported on MPS")
+        if not is_transposed and self.torch < (2, 9) and self.macos < (13, 2):
+            message = "Conv3D is only supported on MPS for MacOS_13_2 or newer"
+            return Limit("RuntimeError", "five dimensions", (13, 2), message)
         return None
 
     def dtype(self, dtype: str) -> Optional[Refusal]:

@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional
 
 from patcher.selftest import asked, checks, device, generation, operators
-from patcher.selftest.kernels import Kernel
+from patcher.selftest.kernels import Kernel, Version
 from patcher.selftest.operators import State
 from patcher.selftest.rules import FALLBACK, Rules
 
@@ -33,7 +33,7 @@ def as_a_new_process(monkeypatch: pytest.MonkeyPatch) -> None:
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Kernel]]:
     """The operators that are asked for within the test, and what the release has for them."""
     met: list[tuple[str, Kernel]] = []
-    monkeypatch.setattr(State, "seen", lambda name, overload, kernel, _: met.append((f"{name}.{overload}", kernel)))
+    monkeypatch.setattr(State, "seen", lambda one, _: met.append((f"{one.name}.{one.overload}", one.kernel)))
     return met
 
 
@@ -333,3 +333,50 @@ def test_derivatives_that_make_tensors(mps: Mps, derived: Callable[[torch.Tensor
         assert moved.grad is not None
         assert given.grad is not None
         assert torch.allclose(moved.grad.cpu(), given.grad)
+
+
+def volume(transposed: bool = False, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    convolve = functional.conv_transpose3d if transposed else functional.conv3d
+    return convolve(torch.ones(1, 1, 2, 2, 2, device="mps", dtype=dtype), torch.ones(1, 1, 1, 1, 1).to("mps", dtype))
+
+
+TRANSPOSED = "ConvTranspose 3D is not supported on MPS"
+HALF = "ConvTranspose 3D with BF16 or FP16 types is not supported on MPS"
+
+
+@pytest.mark.parametrize(
+    ("torch_release", "macos", "made", "message"),
+    [
+        ((2, 2), (14, 0), volume, "Conv3D is not supported on MPS"),
+        ((2, 3), (13, 1), volume, "Conv3D is only supported on MPS for MacOS_13_2 or newer"),
+        ((2, 3), (13, 2), volume, None),
+        ((2, 9), (14, 0), volume, None),
+        ((2, 0), (13, 2), lambda: volume(transposed=True), TRANSPOSED),
+        ((2, 7), (14, 0), lambda: volume(transposed=True), TRANSPOSED),
+        ((2, 8), (13, 0), lambda: volume(transposed=True), None),
+        ((2, 14), (15, 0), lambda: volume(transposed=True, dtype=torch.float16), HALF),
+        (
+            (2, 1),
+            (13, 0),
+            lambda: functional.conv2d(torch.ones(1, 1, 2, 2).to("mps"), torch.ones(1, 1, 1, 1).to("mps")),
+            None,
+        ),
+    ],
+)
+def test_convolutions_of_volumes(
+    mps: Mps, torch_release: Version, macos: Version, made: Callable[[], torch.Tensor], message: str | None
+) -> None:
+    with mps(torch_release, macos):
+        if message is None:
+            assert made().device.type == "mps"
+        else:
+            with pytest.raises(RuntimeError, match=f"^{message}$"):
+                made()
+
+
+def test_normalizing_groups_asks_for_nothing_that_is_missing(mps: Mps, seen: list[tuple[str, Kernel]]) -> None:
+    """Releases up to 2.12 make it, and its derivative, of other operators: in Python."""
+    with mps(*OLD):
+        given = there(2, 4, 3).requires_grad_()
+        functional.group_norm(given, 2, there(4), there(4)).sum().backward()  # type: ignore[no-untyped-call]
+    assert "missing" not in {kernel.status for _, kernel in seen}

@@ -52,6 +52,17 @@ def test_operators_are_counted_by_the_dtypes_of_their_tensors(recorder: Recorder
     assert asked_of(recorder) == {}
 
 
+def test_what_a_kernel_does_not_do_is_kept(recorder: Recorder) -> None:
+    numbers = torch.ones(2, dtype=torch.int64, device="mps")
+    with pytest.raises(RuntimeError, match="macOS 13"):
+        numbers.cumsum(0)
+    with pytest.warns(UserWarning, match="nonzero"):
+        numbers.nonzero()
+    limits = {one.operator: [tuple(limit.values())[:3] for limit in one.limits] for one in recorder.asked()}
+    assert limits["aten::cumsum"] == [("RuntimeError", "int64", "13.3")]
+    assert limits["aten::nonzero"] == [("cpu", "any", "13")]
+
+
 def test_an_operator_is_looked_up_under_the_rules(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTORCH_ENABLE_MPS_FALLBACK", "0")
     x = torch.ones(2, device="mps")

@@ -9,6 +9,7 @@ import pytest
 
 from patcher.selftest import kernels
 from patcher.selftest.kernels import ON_MPS, Kernel, Version, asked_on_mps, find_kernel, first_torch
+from patcher.selftest.rules import NEWEST_TORCH
 
 MINORS = [(2, minor) for minor in range(15)]
 
@@ -79,6 +80,11 @@ def test_an_operator_that_the_release_has_not() -> None:
 
 def test_a_release_newer_than_the_table_is_as_its_newest() -> None:
     assert find_kernel("aten::unique_dim", "", (2, 99)) == find_kernel("aten::unique_dim", "", (2, 14))
+
+
+def test_the_newest_release_of_the_rules_is_that_of_the_table() -> None:
+    wheels = re.findall(r"^# torch-2\.(\d+)\.", Path(kernels.TABLE).read_text(encoding="utf-8"), re.MULTILINE)
+    assert (2, max(map(int, wheels))) == NEWEST_TORCH
 
 
 def test_what_never_works_has_no_first_release() -> None:

@@ -69,3 +69,11 @@ def test_a_line_is_as_the_head_says() -> None:
     line = r"2\.\d+\t(2\.\d+)?\t(cpu|\w+Error)\t(integral|int64|uint8|bool|complex|any)\t(\d+\.\d)?\t[^\t]+\t[\w. ]+"
     assert [one for one in text.splitlines() if one[0] != "#" and not re.fullmatch(line, one)] == []
     assert kernels.TABLE != limits.TABLE
+
+
+def test_a_message_names_the_operator_where_it_begins_with_it() -> None:
+    assert (
+        Limit("RuntimeError", "int64", None, " op with int64 input").told("aten::cumsum")
+        == "cumsum op with int64 input"
+    )
+    assert Limit("RuntimeError", "any", None, "Received dtype: ").told("aten::isin") == "Received dtype:"

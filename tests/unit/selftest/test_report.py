@@ -50,7 +50,7 @@ def test_an_empty_report_says_of_what_it_is(file: Path) -> None:
         "schema": 1,
         "device": {"kind": "emulated-mps", "torch": "2.1", "macos": "12.3"},
         "program": ["-m", "app", "two words"],
-        "counts": {"operators": 0, "missing": 0, "fallback": 0, "unknown": 0},
+        "counts": {"operators": 0, "missing": 0, "refused": 0, "fallback": 0, "unknown": 0},
         "operators": [],
     }
     table = file.with_suffix(".md").read_text()
@@ -62,9 +62,9 @@ def test_an_empty_report_says_of_what_it_is(file: Path) -> None:
 def test_what_processes_add_adds_up(file: Path) -> None:
     report.add(str(file), [KERNEL, MISSING])
     report.add(str(file), [KERNEL._replace(calls=3, dtypes=[["int64"], ["float32"]], line="b.py:7")])
-    kernel, missing = KERNEL._asdict(), MISSING._asdict()
+    kernel, missing = ({**one._asdict(), "limits": []} for one in (KERNEL, MISSING))
     assert read(file)["operators"] == [missing, {**kernel, "calls": 5, "dtypes": [["float32"], ["int64"]]}]
-    assert read(file)["counts"] == {"operators": 2, "missing": 1, "fallback": 0, "unknown": 0}
+    assert read(file)["counts"] == {"operators": 2, "missing": 1, "refused": 0, "fallback": 0, "unknown": 0}
 
 
 def test_one_process_may_tell_of_an_operator_in_parts(file: Path) -> None:
@@ -152,3 +152,35 @@ def test_many_processes_at_once(file: Path) -> None:
         process.join()
     assert [one["calls"] for one in read(file)["operators"]] == [120, 240]
     assert cells(rows(file)[-1])[3] == "240"
+
+
+def limit(effect: str, dtypes: str, below_macos: str | None) -> report.Limit:
+    return {"effect": effect, "dtypes": dtypes, "below_macos": below_macos, "message": "It does not"}
+
+
+INT64 = limit("RuntimeError", "int64", "13.3")
+
+
+@pytest.mark.parametrize(
+    ("limits", "status", "shown"),
+    [
+        ([INT64], "refused", "refused: int64 below macOS 13.3"),
+        ([limit("RuntimeError", "integral", None)], "refused", "refused: integral"),
+        ([limit("cpu", "any", "13.0")], "fallback", "fallback: below macOS 13.0"),
+        ([limit("cpu", "any", None), INT64], "refused", "refused: int64 below macOS 13.3"),
+    ],
+)
+def test_what_a_kernel_did_not_do(file: Path, limits: list[report.Limit], status: str, shown: str) -> None:
+    report.add(str(file), [KERNEL])
+    report.add(str(file), [KERNEL._replace(limits=limits)] * 2)
+    report.add(str(file), [KERNEL, named("aten::abs", "kernel"), MISSING])
+    missing, found, _ = read(file)["operators"]
+    assert missing["status"] == "missing"
+    assert (found["operator"], found["status"], found["limits"]) == (KERNEL.operator, status, limits)
+    assert read(file)["counts"][status] == 1
+    assert cells(rows(file)[3])[1] == shown
+
+
+def test_what_is_missing_is_not_refused_too(file: Path) -> None:
+    report.add(str(file), [MISSING._replace(limits=[INT64])])
+    assert read(file)["operators"][0]["status"] == "missing"
