@@ -9,8 +9,9 @@ from typing import Any, Dict, Optional, Tuple
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from .asked import name_of
 from .moving import to_device
-from .operators import DEVICE, EmulatedTensor, State, name_of, refuse
+from .operators import DEVICE, EmulatedTensor, State, refuse
 
 # Functions of C++ that make tensors from another's options and calculate with them
 _MAKE_AND_MIX = (

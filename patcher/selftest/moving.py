@@ -6,7 +6,8 @@ from typing import Any, Dict, Optional, Tuple
 
 import torch
 
-from .operators import EmulatedTensor, State, name_of, refuse, to_cpu, to_mps_device
+from .asked import name_of
+from .operators import EmulatedTensor, State, refuse, to_cpu, to_mps_device
 from .rules import Refusal
 
 FLOAT64_ON_CPU = Refusal(  # [B] [S] Copy.mm casts on the device

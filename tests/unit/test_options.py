@@ -179,12 +179,12 @@ class TestVersions:
         seen = given(monkeypatch, *command, "--torch", typed)
         assert seen["torch"] == "2.6"
 
-    @pytest.mark.parametrize("typed", ["9.9", "1.13", "2", "2.14", "1.13.1+cpu", "two", "torch==2.6", "", "2.x", "-1"])
+    @pytest.mark.parametrize("typed", ["9.9", "1.13", "2", "2.15", "1.13.1+cpu", "two", "torch==2.6", "", "2.x", "-1"])
     def test_an_unknown_torch(self, typed: str) -> None:
         for command in (["verify"], ["run", "--emulate"]):
             cause, hint = wrong(*command, f"--torch={typed}")
             assert cause == f"--torch: {typed!r} is not a known release of torch."
-            assert hint == "Choose one from 2.0 to 2.13."
+            assert hint == "Choose one from 2.0 to 2.14."
 
     @pytest.mark.parametrize(
         ("typed", "means"),

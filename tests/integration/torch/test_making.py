@@ -71,16 +71,26 @@ class Doubles(torch.autograd.Function):
         return given * 2
 
     @staticmethod
-    def backward(_ctx: Any, grad: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+    def backward(_ctx: Any, grad: torch.Tensor) -> torch.Tensor:
         assert grad.cpu().device.type == "cpu"
         return torch.full(grad.shape, 2.0, device=grad.device).to(grad.device) * grad
+
+
+def kept(calculate: Callable[[torch.Tensor], None]) -> Callable[[torch.Tensor, torch.Tensor], Any]:
+    """The gradient that a tensor keeps after this."""
+
+    def gradient(given: torch.Tensor, out: torch.Tensor) -> Any:
+        calculate(out)
+        return given.grad
+
+    return gradient
 
 
 @pytest.mark.parametrize(
     "gradient",
     [
-        lambda given, out: (out.backward(retain_graph=True), given.grad)[1],
-        lambda given, out: (torch.autograd.backward([out]), given.grad)[1],
+        kept(lambda out: out.backward(retain_graph=True)),  # type: ignore[no-untyped-call]
+        kept(torch.autograd.backward),
         lambda given, out: torch.autograd.grad(out, given)[0],
         lambda given, out: torch.autograd.grad([out], [given], create_graph=True)[0],
     ],
