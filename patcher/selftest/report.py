@@ -117,7 +117,7 @@ def _status(operator: Dict[str, Any]) -> str:
 
 def _status_and_limits(operator: Dict[str, Any]) -> str:
     """Such as `refused: int64 below macOS 13.3`."""
-    reasons = map(_reason, operator["limits"])
+    reasons = dict.fromkeys(map(_reason, operator["limits"]))
     return ": ".join(filter(None, (operator["status"], ", ".join(filter(None, reasons)))))
 
 

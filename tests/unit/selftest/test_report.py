@@ -167,6 +167,7 @@ INT64 = limit("RuntimeError", "int64", "13.3")
         ([INT64], "refused", "refused: int64 below macOS 13.3"),
         ([limit("RuntimeError", "integral", None)], "refused", "refused: integral"),
         ([limit("cpu", "any", "13.0")], "fallback", "fallback: below macOS 13.0"),
+        ([INT64, {**INT64, "message": "Nor that"}], "refused", "refused: int64 below macOS 13.3"),
         ([limit("cpu", "any", None), INT64], "refused", "refused: int64 below macOS 13.3"),
     ],
 )
