@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from .events import emulated_events
 from .generators import check_generator
-from .making import default_device, made_beside, made_on
+from .making import ctc_loss, default_device, made_beside, made_on
 from .methods import HERE_AND_THERE, THERE
 from .operators import DEVICE, EmulatedTensor, State, use_rules
 from .rules import Rules
@@ -31,8 +31,8 @@ class DeviceMode(TorchFunctionMode):
         if func in _CALL_BACK:
             with self:
                 return _CALL_BACK[func](*args, **kwargs)
-        if func in HERE_AND_THERE:
-            return HERE_AND_THERE[func](*args, **kwargs)
+        if func in _ANYWHERE:
+            return _ANYWHERE[func](*args, **kwargs)
         if args and isinstance(args[0], EmulatedTensor):
             if func in THERE:
                 return THERE[func](*args, **kwargs)
@@ -58,6 +58,8 @@ def _unasked(func: Any) -> Callable[..., Any]:
     names = {**func.__globals__, **questions}
     return types.FunctionType(func.__code__, names, func.__name__, func.__defaults__, func.__closure__)
 
+
+_ANYWHERE = {**HERE_AND_THERE, torch.nn.functional.ctc_loss: ctc_loss}
 
 # They run code of the program (an autograd.Function, a hook, what a checkpoint computes again), and a mode is off while
 # it handles a function

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import sys
 from typing import Any, Dict, Optional, Tuple
 
@@ -24,6 +25,28 @@ _MAKE_AND_MIX = (
     torch.Tensor.quantile,
     torch.Tensor.nanquantile,
 )
+
+_CTC_LOSS = torch.nn.functional.ctc_loss
+
+# Functions of Python that call others, which do
+_CALL_WHAT_MAKES = (
+    torch.svd_lowrank,
+    torch.pca_lowrank,
+    torch.nn.functional.fractional_max_pool2d,
+    torch.nn.functional.fractional_max_pool3d,
+)
+
+
+def ctc_loss(*args: Any, **kwargs: Any) -> Any:
+    """The loss of lengths that are read from wherever they are, as torch does for tensors that are no subclasses [S]."""
+    given = inspect.signature(_CTC_LOSS).bind(*args, **kwargs).arguments
+    for name in ("input_lengths", "target_lengths"):
+        if isinstance(given[name], torch.Tensor):
+            given[name] = tuple(to_device(given[name], torch.device("cpu")).tolist())
+    if not isinstance(given["log_probs"], EmulatedTensor):
+        return _CTC_LOSS(**given)
+    with _Making(in_cxx=True):
+        return _CTC_LOSS(**given)
 
 
 def default_device(func: Any) -> Optional[torch.device]:
@@ -54,8 +77,7 @@ def made_beside(first: Any, func: Any, args: Tuple[Any, ...], kwargs: Dict[str, 
     if not isinstance(first, EmulatedTensor):
         return func(*args, **kwargs)
     if _makes_tensors(func):
-        making: Any = _Making
-        with making():
+        with _Making(func in _MAKE_AND_MIX):
             out = func(*args, **kwargs)
     else:
         out = func(*args, **kwargs)
@@ -67,14 +89,20 @@ def _makes_tensors(func: Any) -> bool:
     """Whether it makes tensors that it calculates with: a mode does not see what torch's own functions call."""
     code = getattr(func, "__code__", None)
     in_python = code is not None and any("device" in names for names in code.co_consts if isinstance(names, tuple))
-    return in_python or func in _MAKE_AND_MIX
+    return in_python or func in _MAKE_AND_MIX or func in _CALL_WHAT_MAKES
 
 
 class _Making(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Within, what operators make without a tensor is on the device."""
 
+    def __init__(self, in_cxx: bool) -> None:
+        super().__init__()
+        self.in_cxx = in_cxx
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if self.in_cxx and kwargs.get("dtype") is torch.float64:
+            kwargs = dict(kwargs, dtype=torch.float32)  # [S] which C++ takes on MPS where it takes float64 on the CPU
         if "device" not in kwargs or any(isinstance(one, torch.Tensor) for one in args):
             return func(*args, **kwargs)
         return EmulatedTensor(func(*args, **dict(kwargs, device=torch.device("cpu"))))

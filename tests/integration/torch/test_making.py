@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -44,6 +45,33 @@ def causal() -> torch.Tensor:
 )
 def test_what_cxx_and_python_make_is_beside_its_operands(mps: Mps, make: Callable[[], torch.Tensor]) -> None:
     with mps(*RULES):
+        assert make().device == torch.device("mps:0")
+
+
+def spoken(*lengths: torch.Tensor) -> torch.Tensor:
+    """The loss of what two voices said, three of five sounds long."""
+    sounds = torch.linspace(0, 1, 40).view(5, 2, 4).to("mps").requires_grad_()
+    loss = functional.ctc_loss(sounds.log_softmax(-1), torch.ones(2, 3, dtype=torch.int64).to("mps"), *lengths)
+    loss.backward()  # type: ignore[no-untyped-call]
+    return loss
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: torch.linalg.matrix_rank(rows()),
+        lambda: torch.svd_lowrank(rows(), 1)[0],
+        lambda: functional.fractional_max_pool2d(torch.ones(1, 1, 4, 4, device="mps"), 2, output_size=2),
+        lambda: spoken(torch.tensor([5, 5]), torch.tensor([3, 2])),
+        lambda: spoken(torch.tensor([5, 5]).to("mps"), torch.tensor([3, 2]).to("mps")),
+    ],
+)
+def test_what_is_made_where_the_cpu_calculates(
+    mps: Mps, monkeypatch: pytest.MonkeyPatch, make: Callable[[], torch.Tensor]
+) -> None:
+    monkeypatch.setenv("PYTORCH_ENABLE_MPS_FALLBACK", "1")
+    with mps(*RULES), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         assert make().device == torch.device("mps:0")
 
 
