@@ -38,7 +38,7 @@ _CALL_WHAT_MAKES = (
 
 
 def ctc_loss(*args: Any, **kwargs: Any) -> Any:
-    """The loss of lengths that are read from wherever they are, as torch does for tensors that are no subclasses [S]."""
+    """Reads the lengths from wherever they are, as torch does where no tensor is a subclass [S]."""
     given = inspect.signature(_CTC_LOSS).bind(*args, **kwargs).arguments
     for name in ("input_lengths", "target_lengths"):
         if isinstance(given[name], torch.Tensor):
@@ -96,7 +96,7 @@ class _Making(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Within, what operators make without a tensor is on the device."""
 
     def __init__(self, in_cxx: bool) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.in_cxx = in_cxx
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Tuple[Any, ...] = (), kwargs: Any = None) -> Any:

@@ -48,10 +48,12 @@ def test_what_cxx_and_python_make_is_beside_its_operands(mps: Mps, make: Callabl
         assert make().device == torch.device("mps:0")
 
 
-def spoken(*lengths: torch.Tensor) -> torch.Tensor:
+def spoken(of_input: torch.Tensor, of_targets: torch.Tensor) -> torch.Tensor:
     """The loss of what two voices said, three of five sounds long."""
     sounds = torch.linspace(0, 1, 40).view(5, 2, 4).to("mps").requires_grad_()
-    loss = functional.ctc_loss(sounds.log_softmax(-1), torch.ones(2, 3, dtype=torch.int64).to("mps"), *lengths)
+    loss = functional.ctc_loss(
+        sounds.log_softmax(-1), torch.ones(2, 3, dtype=torch.int64).to("mps"), of_input, of_targets
+    )
     loss.backward()  # type: ignore[no-untyped-call]
     return loss
 
