@@ -30,7 +30,7 @@ class Limit(NamedTuple):
 
     def told(self, operator: str) -> str:
         """The message for an operator such as "aten::cumsum"."""
-        name = operator.partition("::")[2] if self.message.startswith(" ") else ""
+        name = "MPS does not support " + operator.partition("::")[2] if self.message.startswith(" ") else ""  # [S]
         return (name + self.message).rstrip()
 
 
