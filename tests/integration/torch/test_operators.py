@@ -69,7 +69,7 @@ def test_a_missing_operator_is_refused_by_the_name_that_is_asked_for(
             assert str(refused.value) == Rules(*rules).not_implemented(operator).message
 
 
-NO_CUMSUM = "cumsum op with int64 input. Support has been added in macOS 13.3"
+NO_CUMSUM = "MPS does not support cumsum op with int64 input. Support has been added in macOS 13.3"
 NO_MATMUL = "MPS device does not support mm for non-float inputs"
 
 
@@ -126,7 +126,7 @@ def test_what_a_kernel_leaves_to_the_cpu_is_told_once(mps: Mps) -> None:
 
 def test_what_an_implicit_operator_is_made_of_in_inference_mode(mps: Mps) -> None:
     """There torch does not take it apart before the dispatch."""
-    with mps(*OLD), torch.inference_mode(), pytest.raises(NotImplementedError, match=r"'aten::_ctc_loss\.Tensor'"):
+    with mps(*OLD), torch.inference_mode(), pytest.raises(NotImplementedError, match="'aten::_ctc_loss'"):
         functional.ctc_loss(
             there(4, 1, 5),
             torch.tensor([[1, 2]], device="mps"),
