@@ -145,7 +145,7 @@ def _lines(report: Report) -> Iterator[str]:
     program = " ".join(map(shlex.quote, report["program"]))
     yield from (TITLE, "", "    python %s" % program.replace("\n", "\\n"), "")
     yield "The rules were those of torch %s on macOS %s. No Apple GPU was used." % (device["torch"], device["macos"])
-    yield "Operators: {operators}; missing: {missing}; fallback: {fallback}; unknown: {unknown}.".format(**counts)
+    yield "Operators: %d; %s." % (counts["operators"], "; ".join("%s: %d" % (one, counts[one]) for one in FIRST))
     yield ""
     if report["operators"]:
         rows = [("operator", "status", "first in torch", "calls", "dtypes", "first used at", "in library")]

@@ -180,6 +180,7 @@ def test_what_a_kernel_did_not_do(file: Path, limits: list[report.Limit], status
     assert (found["operator"], found["status"], found["limits"]) == (KERNEL.operator, status, limits)
     assert read(file)["counts"][status] == 1
     assert cells(rows(file)[3])[1] == shown
+    assert f"; {status}: 1; " in file.with_suffix(".md").read_text()
 
 
 def test_what_is_missing_is_not_refused_too(file: Path) -> None:
