@@ -91,7 +91,7 @@ def test_what_a_mac_lacks_and_who_asked_for_it(app: App) -> None:
     assert report["operators"][0] == {
         "operator": "aten::searchsorted.Tensor", "asked": "aten::searchsorted.Tensor", "status": "missing",
         "evidence": report["operators"][0]["evidence"], "first_torch": "2.2", "calls": 4, "dtypes": [["float32"]],
-        "line": "script.py:6", "library": None,
+        "line": "script.py:6", "library": None, "limits": [],
     }  # fmt: skip
     rows = [line.split() for line in (app.folder / "report.md").read_text().splitlines() if line.startswith("| `")]
     assert rows[0][1::2] == ["`aten::searchsorted.Tensor`", "missing", "2.2", "4", "float32", "`script.py:6`", "-"]
@@ -104,6 +104,18 @@ def test_a_library_of_the_program_is_named_beside_its_line(app: App) -> None:
     found = operator(app, "aten::tanh")
     assert found["line"] == "script.py:2"
     assert found["library"].startswith("transformers/activations.py:")
+
+
+def test_what_a_kernel_refuses_is_told_with_its_reason(app: App) -> None:
+    code = "import torch\ntorch.arange(3, device='mps').cumsum(0)\n"
+    done = run(app, "--macos", "13.2", "--", app.script(code))
+    assert "MPS does not support cumsum op with int64 input" in done.stderr
+    found = operator(app, "aten::cumsum")
+    assert (found["status"], found["line"]) == ("refused", "script.py:2")
+    assert [(one["effect"], one["dtypes"], one["below_macos"]) for one in found["limits"]] == [
+        ("RuntimeError", "int64", "13.3")
+    ]
+    assert "refused: int64 below macOS 13.3" in (app.folder / "report.md").read_text()
 
 
 def test_an_operator_that_is_refused_is_in_the_report(app: App) -> None:
