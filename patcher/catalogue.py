@@ -15,6 +15,7 @@ from packaging.version import InvalidVersion, Version
 
 from patcher.errors import CannotTell
 from patcher.model import CallsPatch, Effect, EffectRow, FunctionPatch, Impact, KnownCode, Patch, Target
+from patcher.selftest import rules
 
 
 @cache
@@ -58,8 +59,6 @@ def impact(patch: Patch, target: Target, *, macos: str | None = None) -> Impact:
     assumed; without a torch, or with one whose version says nothing, it is any, which is no assumption. A transformers
     whose version says nothing matches no row.
     """
-    from patcher.selftest import rules
-
     transformers, torch = _release(target.version), _release(target.torch)
     known_macos = macos or host_macos()
     judged_macos = known_macos or _macos_of(torch, rules.usual_macos)
@@ -88,8 +87,6 @@ def impact(patch: Patch, target: Target, *, macos: str | None = None) -> Impact:
 
 def require_macos(target: Target, macos: str | None) -> None:
     """Raises CannotTell `no-rules` where the torch of a target does not run on that macOS."""
-    from patcher.selftest import rules
-
     oldest = _macos_of(_release(target.torch), rules.oldest_macos)
     if macos and oldest and Version(macos) < Version(oldest):
         torch = ".".join(str(target.torch).split(".")[:2])
@@ -126,8 +123,6 @@ def _release(version: str | None) -> Version | None:
 
 
 def _macos_of(torch: Version | None, choose: Callable[[tuple[int, int]], tuple[int, int]]) -> str | None:
-    from patcher.selftest import rules
-
     return rules.show(choose((torch.major, torch.minor))) if torch else None
 
 

@@ -57,12 +57,12 @@ class Recorder:
             if (name, overload) not in self.first:
                 self.first[name, overload] = First(one.kernel, *find_lines(sys._getframe(1)))
 
-    def asked(self) -> Iterator[report.Operator]:
+    def asked(self) -> Iterator[report.Entry]:
         """All that was counted, by operator and dtypes; counting begins anew with this."""
         counts, self.counts = self.counts, {}
         for (name, overload, dtypes), count in [*counts.items()]:
             first, since = self.first[name, overload], first_torch(name, overload)
-            yield report.Operator(
+            yield report.Entry(
                 operator="%s.%s" % (name, overload) if overload else name,
                 **first.kernel._asdict(),
                 first_torch=show(since) if since else None,

@@ -25,8 +25,8 @@ Limit = Dict[str, Optional[str]]
 """What a kernel did not do: `effect` (an exception, or cpu), `dtypes`, `below_macos`, `message`."""
 
 
-class Operator(NamedTuple):
-    """An operator that a program asked for."""
+class Entry(NamedTuple):
+    """An operator that a program asked for, as the report has it."""
 
     operator: str
     """With its overload, such as `aten::isin.Tensor_Tensor`."""
@@ -61,7 +61,7 @@ def create(path: str, torch: str, macos: str, program: Sequence[str]) -> None:
         _write(file, path, _with(report, []))
 
 
-def add(path: str, asked: Iterable[Operator]) -> None:
+def add(path: str, asked: Iterable[Entry]) -> None:
     """Adds what a process asked for to the report, and writes the table anew. Others that do so wait.
 
     Raises OSError where a file cannot be written, ValueError where the report is none any more.
@@ -95,7 +95,7 @@ def _begins(path: str, beginning: str) -> bool:
         return file.read(len(beginning)) in (beginning, "")
 
 
-def _with(report: Report, asked: Iterable[Operator]) -> Report:
+def _with(report: Report, asked: Iterable[Entry]) -> Report:
     """The report, and these operators."""
     operators = {one["operator"]: one for one in report["operators"]}
     for new in asked:

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from patcher.selftest import report
-from patcher.selftest.report import Operator
+from patcher.selftest.report import Entry
 
-KERNEL = Operator("aten::add.Tensor", "aten::add.Tensor", "kernel", "l", "2.0", 2, [["float32"]], "a.py:1", None)
-MISSING = Operator(
+KERNEL = Entry("aten::add.Tensor", "aten::add.Tensor", "kernel", "l", "2.0", 2, [["float32"]], "a.py:1", None)
+MISSING = Entry(
     "aten::isin.Tensor_Tensor", "aten::isin.Tensor_Tensor_out", "missing", "l", "2.4", 1, [["int64", "int32"]],
     "a.py:2", "transformers/generation/utils.py:9",
 )  # fmt: skip
@@ -28,7 +28,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def named(name: str, status: str) -> Operator:
+def named(name: str, status: str) -> Entry:
     return KERNEL._replace(operator=name, asked=name, status=status)
 
 
