@@ -28,7 +28,7 @@ _PACKAGES = ("site-packages", "dist-packages")
 
 
 class First(NamedTuple):
-    """What is kept of an operator when it is asked for the first time."""
+    """What is kept of an operator when it is asked for, or meets a limit, the first time."""
 
     kernel: Kernel
     line: str
@@ -48,14 +48,13 @@ class Recorder:
         """Counts an operator. Called for each, so all but the first call does no more than that."""
         name, overload = one.name, one.overload
         key = name, overload, tuple([x.dtype for x in operands])
+        is_new = (name, overload) not in self.first
         if one.limit:
+            is_new = is_new or (name, overload) not in self.limits  # the line that met the limit is worth more
             self.limits.setdefault((name, overload), {})[one.limit] = None
-        try:
-            self.counts[key] += 1
-        except KeyError:
-            self.counts[key] = 1
-            if (name, overload) not in self.first:
-                self.first[name, overload] = First(one.kernel, *find_lines(sys._getframe(1)))
+        self.counts[key] = self.counts.get(key, 0) + 1
+        if is_new:
+            self.first[name, overload] = First(one.kernel, *find_lines(sys._getframe(1)))
 
     def asked(self) -> Iterator[report.Entry]:
         """All that was counted, by operator and dtypes; counting begins anew with this."""

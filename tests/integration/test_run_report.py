@@ -107,11 +107,11 @@ def test_a_library_of_the_program_is_named_beside_its_line(app: App) -> None:
 
 
 def test_what_a_kernel_refuses_is_told_with_its_reason(app: App) -> None:
-    code = "import torch\ntorch.arange(3, device='mps').cumsum(0)\n"
+    code = "import torch\ntorch.ones(3, device='mps').cumsum(0)\ntorch.arange(3, device='mps').cumsum(0)\n"
     done = run(app, "--macos", "13.2", "--", app.script(code))
     assert "MPS does not support cumsum op with int64 input" in done.stderr
     found = operator(app, "aten::cumsum")
-    assert (found["status"], found["line"]) == ("refused", "script.py:2")
+    assert (found["status"], found["line"]) == ("refused", "script.py:3")
     assert [(one["effect"], one["dtypes"], one["below_macos"]) for one in found["limits"]] == [
         ("RuntimeError", "int64", "13.3")
     ]
