@@ -15,7 +15,7 @@ from packaging.version import InvalidVersion, Version
 
 from patcher.errors import CannotTell
 from patcher.model import CallsPatch, Effect, EffectRow, FunctionPatch, Impact, KnownCode, Patch, Target
-from patcher.selftest import rules
+from patcher.selftest import releases
 
 
 @cache
@@ -61,7 +61,7 @@ def impact(patch: Patch, target: Target, *, macos: str | None = None) -> Impact:
     """
     transformers, torch = _release(target.version), _release(target.torch)
     known_macos = macos or host_macos()
-    judged_macos = known_macos or _macos_of(torch, rules.usual_macos)
+    judged_macos = known_macos or _macos_of(torch, releases.usual_macos)
     rows = (
         row
         for row in patch.effects
@@ -87,7 +87,7 @@ def impact(patch: Patch, target: Target, *, macos: str | None = None) -> Impact:
 
 def require_macos(target: Target, macos: str | None) -> None:
     """Raises CannotTell `no-rules` where the torch of a target does not run on that macOS."""
-    oldest = _macos_of(_release(target.torch), rules.oldest_macos)
+    oldest = _macos_of(_release(target.torch), releases.oldest_macos)
     if macos and oldest and Version(macos) < Version(oldest):
         torch = ".".join(str(target.torch).split(".")[:2])
         hint = f"Leave out --macos, or ask for {oldest} or newer."
@@ -123,7 +123,7 @@ def _release(version: str | None) -> Version | None:
 
 
 def _macos_of(torch: Version | None, choose: Callable[[tuple[int, int]], tuple[int, int]]) -> str | None:
-    return rules.show(choose((torch.major, torch.minor))) if torch else None
+    return releases.show(choose((torch.major, torch.minor))) if torch else None
 
 
 def _matches(specifiers: str, release: Version | None) -> bool:

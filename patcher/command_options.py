@@ -15,30 +15,30 @@ from patcher.options import PROGRAM, Function, NonEmptyPath, Usage, WholeNumber,
 
 def _torch(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
     """`2.13.0+cpu` as `2.13`, which has the rules of all its releases. Raises Usage for an unknown one."""
-    from patcher.selftest import rules
+    from patcher.selftest import releases
 
     if value is None:
         return None
-    oldest, newest = min(rules.OLDEST_MACOS), rules.NEWEST_TORCH
+    oldest, newest = min(releases.OLDEST_MACOS), releases.NEWEST_TORCH
     release = _numbers(value)
     if len(release) < 2 or not oldest <= release[:2] <= newest:
-        known = f"{rules.show(oldest)} to {rules.show(newest)}"
+        known = f"{releases.show(oldest)} to {releases.show(newest)}"
         raise Usage("usage", f"--torch: {value!r} is not a known release of torch.", f"Choose one from {known}.")
     return f"{release[0]}.{release[1]}"
 
 
 def _macos(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
     """The version, `12` as `12.3`, before which there is no MPS. Raises Usage for an unknown one."""
-    from patcher.selftest import rules
+    from patcher.selftest import releases
 
     if value is None:
         return None
-    oldest, release = min(rules.OLDEST_MACOS.values()), _numbers(value)
+    oldest, release = min(releases.OLDEST_MACOS.values()), _numbers(value)
     if value == str(oldest[0]):
-        return rules.show(oldest)
+        return releases.show(oldest)
     plain = value == ".".join(map(str, release)) and 1 <= len(release) <= 3
-    if not plain or release[0] not in rules.KNOWN_MACOS or release < oldest:
-        *others, last = (rules.show(max(oldest, (major, 0))) for major in rules.KNOWN_MACOS)
+    if not plain or release[0] not in releases.KNOWN_MACOS or release < oldest:
+        *others, last = (releases.show(max(oldest, (major, 0))) for major in releases.KNOWN_MACOS)
         hint = f"Choose {', '.join(others)} or {last}."
         raise Usage("usage", f"--macos: {value!r} is not a known macOS.", hint)
     return value

@@ -14,7 +14,8 @@ from patcher.catalogue import host_macos, load_catalogue
 from patcher.errors import PatcherError, one_line
 from patcher.model import Effect, Impact, NotFound, Result, State, Target
 from patcher.owner import as_owner_of
-from patcher.selftest import rules
+from patcher.selftest.releases import parse_macos, parse_version
+from patcher.selftest.rules import Rules
 from patcher.storage.lock import LockTimeout
 from patcher.targets.interpreter import ask_torch
 
@@ -135,7 +136,7 @@ def _other_packages(packages: Sequence[OtherPackage], judged: Impact | None) -> 
 def _advice(kinds: set[Kind], judged: Impact | None) -> Iterator[str]:
     """What helps other packages, whose files no patch changes."""
     torch, macos = (judged.torch, judged.macos) if judged else (None, None)
-    known = rules.Rules(rules.parse_version(torch), rules.parse_macos(macos)) if torch and macos else None
+    known = Rules(parse_version(torch), parse_macos(macos)) if torch and macos else None
     if Kind.IMPORT in kinds:
         yield "for packages that import the function from transformers: `mps-patcher apply`"
     if known and not (known.missing("aten::isin", "Tensor_Scalar") or known.isin("int64", "int32")):

@@ -130,6 +130,11 @@ def json_option(function: Function) -> Function:
     return _output_option("--json", is_flag=True, help=text)(function)
 
 
+# One of each for all commands: whenever click makes one, it looks for files with translations of its text.
+_VERSION = click.version_option(__version__, "-V", "--version", message="mps-patcher %(version)s")
+_PATH = NonEmptyPath(path_type=Path, readable=False)
+
+
 def common_options(function: Function) -> Function:
     """The options that every command and the program itself take."""
     color = click.Choice(["auto", "always", "never"])
@@ -138,7 +143,7 @@ def common_options(function: Function) -> Function:
         _output_option("-q", "--quiet", is_flag=True, help="Print only errors, and the diff with --diff."),
         _output_option("-v", "--verbose", is_flag=True, help="Also print files, digests, and the traceback of a bug."),
         _output_option("--color", type=color, help="When to use colour. [default: auto]"),
-        click.version_option(__version__, "-V", "--version", message="mps-patcher %(version)s"),
+        _VERSION,
     )
 
 
@@ -170,8 +175,7 @@ def place_options(function: Callable[..., None]) -> Callable[..., None]:
         function(request, **others)
 
     def place(name: str, metavar: str, text: str, variable: str = "") -> Callable[[Function], Function]:
-        path = NonEmptyPath(path_type=Path, readable=False)
-        return click.option(name, multiple=True, type=path, metavar=metavar, help=f"{text} (repeatable).{variable}")
+        return click.option(name, multiple=True, type=_PATH, metavar=metavar, help=f"{text} (repeatable).{variable}")
 
     timeout = WholeNumber(0, 86400)
     return together(

@@ -14,6 +14,7 @@ from patcher.owner import as_user_of
 from patcher.prepared import is_prepared, prepared_folder, write_prepared
 from patcher.selftest import report as reports
 from patcher.selftest import rules
+from patcher.selftest.releases import show
 from patcher.storage.lock import LockTimeout
 from patcher.targets.interpreter import python_parts
 
@@ -22,7 +23,7 @@ SELFTEST = Path(__file__).parent / "selftest"
 EMULATING = (
     "__init__.py", "asked.py", "backend.py", "device.py", "emulated.py", "events.py", "generators.py",
     "kernels.py", "kernels.tsv", "limits.py", "limits.tsv", "making.py", "methods.py", "moving.py",
-    "operators.py", "process.py", "recorder.py", "report.py", "rules.py", "storages.py"
+    "operators.py", "process.py", "recorder.py", "releases.py", "report.py", "rules.py", "storages.py"
 )  # fmt: skip
 """The files of the self-test that emulate a device, and report what it is asked."""
 REPORT = "MPS_PATCHER_REPORT"
@@ -62,7 +63,7 @@ def prepare(
     _require_runnable(target)
     device = emulated_rules(target, emulate) if emulate else None
     if device:  # the defect's effect is that under these rules
-        target, macos = target._replace(torch=rules.show(device.torch)), rules.show(device.macos)
+        target, macos = target._replace(torch=show(device.torch)), show(device.macos)
     told = emulate.torch if emulate else None
     names = tuple(patch.name for patch in patches) if named else None
     folder = prepared_folder(target, (names, macos, unpatched, device and tuple(device), told), environ)
@@ -86,7 +87,7 @@ def emulated_rules(target: Target, emulate: Emulation) -> rules.Rules:
 def emulation_notice(target: Target, emulate: Emulation) -> str:
     """One line for the user of an emulated device. Raises as `emulated_rules`."""
     device = emulated_rules(target, emulate)
-    words = f"the rules of torch {rules.show(device.torch)} on macOS {rules.show(device.macos)}"
+    words = f"the rules of torch {show(device.torch)} on macOS {show(device.macos)}"
     return f"The MPS device is emulated, with {words}; no Apple GPU is used."
 
 
@@ -99,7 +100,7 @@ def begin_report(file: Path, target: Target, emulate: Emulation, program: Sequen
     device = emulated_rules(target, emulate)
     path = os.path.abspath(file)  # noqa: PTH100 - no link is resolved
     try:
-        reports.create(path, rules.show(device.torch), rules.show(device.macos), program)
+        reports.create(path, show(device.torch), show(device.macos), program)
     except OSError as error:
         cause = f"{error.filename or path} cannot be written: {error.strerror}."
         raise PatcherError("no-report", cause, "Name another file with --report.") from error
@@ -159,7 +160,7 @@ def _emulation_files(device: rules.Rules | None, told: str | None) -> dict[str, 
     if device is None:
         return {}
     files = {f"selftest/{name}": (SELFTEST / name).read_bytes() for name in EMULATING}
-    lines = (rules.show(device.torch), rules.show(device.macos), told or "")
+    lines = (show(device.torch), show(device.macos), told or "")
     return {**files, "emulation": "\n".join(lines).encode()}
 
 

@@ -8,7 +8,7 @@ import hashlib
 import io
 import tokenize
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import NamedTuple
@@ -150,7 +150,8 @@ def ast_equal(one: object, other: object, changed: Mapping[ast.AST, list[ast.AST
     return True
 
 
-def walk(tree: ast.AST) -> list[ast.AST]:
+@lru_cache(maxsize=32)
+def walk(tree: ast.AST) -> Sequence[ast.AST]:
     """Every node but contexts, outer ones first: what `ast.walk` gives, in half the time."""
     found = [tree]
     for node in found:
@@ -172,7 +173,8 @@ def bindings(module: ast.Module, name: str) -> list[ast.AST]:
     nodes: list[ast.AST] = [*module.body]
     for node in nodes:
         nodes.extend(_in_scope(node))
-    return [node for node in nodes if binds(node, name)]
+    nodes += (node for node in walk(module) if isinstance(node, ast.Global))
+    return [node for node in dict.fromkeys(nodes) if binds(node, name)]
 
 
 def binds(node: ast.AST, name: str) -> bool:
@@ -203,11 +205,11 @@ def _in_scope(node: ast.AST) -> Iterable[ast.AST]:
             return ()
         case ast.FunctionDef() | ast.AsyncFunctionDef():
             annotation = [node.returns] if node.returns else []
-            return [*node.decorator_list, *_of_parameters(node.args), *annotation, *_globals(node)]
+            return [*node.decorator_list, *_of_parameters(node.args), *annotation]
         case ast.Lambda():
             return _of_parameters(node.args)
         case ast.ClassDef():
-            return [*node.decorator_list, *node.bases, *node.keywords, *_globals(node)]
+            return [*node.decorator_list, *node.bases, *node.keywords]
         case _:
             return ast.iter_child_nodes(node)
 
@@ -217,7 +219,3 @@ def _of_parameters(args: ast.arguments) -> list[ast.AST]:
     every = [*args.posonlyargs, *args.args, args.vararg, *args.kwonlyargs, args.kwarg]
     annotations = [one.annotation for one in every if one and one.annotation]
     return [*args.defaults, *(value for value in args.kw_defaults if value), *annotations]
-
-
-def _globals(node: ast.AST) -> Iterator[ast.AST]:
-    return (inner for inner in walk(node) if isinstance(inner, ast.Global))

@@ -88,11 +88,12 @@ def available() -> Dict[str, Device]:
 
 def emulated_device() -> Device:
     """The self-test's device, with the rules of the installed torch on the macOS that is taken where none is named."""
-    rules = _selftest("rules")
-    release = rules.parse_version(torch.__version__)
-    macos = rules.usual_macos(release)
-    label = "emulated MPS device, with the rules of torch %s on macOS %s" % (rules.show(release), rules.show(macos))
-    return Device("mps", "emulated-mps", label, rules.Rules(release, macos))
+    releases = _selftest("releases")
+    torch_release = releases.parse_version(torch.__version__)
+    macos = releases.usual_macos(torch_release)
+    shown = releases.show(torch_release), releases.show(macos)
+    label = "emulated MPS device, with the rules of torch %s on macOS %s" % shown
+    return Device("mps", "emulated-mps", label, _selftest("rules").Rules(torch_release, macos))
 
 
 def cpu_name() -> str:

@@ -77,7 +77,7 @@ def _device(request: Dict[str, Any], report: Dict[str, Any], tell: Callable[...,
         device = module.choose(request["device"], request["torch"], request["macos"])
     except module.Unavailable as error:
         return _without_device(report, "no-device", str(error))
-    except module.mps_rules.NoRules as error:
+    except _submodule("rules").NoRules as error:
         return _without_device(report, "no-rules", str(error))
     tell("importing transformers")
     if request["torch"] and device.rules:

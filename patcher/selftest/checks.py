@@ -118,7 +118,7 @@ def _fault_of_fallback(fault: str, lacking: Dict[str, str], *operands: Any) -> O
     """
     from .kernels import first_torch
     from .operators import falling_back
-    from .rules import show
+    from .releases import show
 
     with falling_back() as found:
         again = _fault(_same_tokens, *operands)

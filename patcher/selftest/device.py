@@ -12,7 +12,8 @@ from typing import Any, Iterator, NamedTuple, Optional
 import torch
 
 from . import emulated
-from . import rules as mps_rules
+from .releases import show
+from .rules import Rules, choose_rules
 
 
 class Unavailable(Exception):
@@ -25,7 +26,7 @@ class Device(NamedTuple):
     kind: str
     torch: str
     macos: str
-    rules: Optional[mps_rules.Rules]
+    rules: Optional[Rules]
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
@@ -61,8 +62,8 @@ def choose(kind: str, torch_version: Optional[str], macos: Optional[str]) -> Dev
         raise Unavailable("PyTorch %s has no MPS device on this machine" % torch.__version__)
     if real and kind != "emulated" and not (torch_version or macos):
         return Device("mps", torch.__version__, platform.mac_ver()[0], None)
-    rules = mps_rules.choose_rules(torch_version, macos, torch.__version__)
-    return Device("emulated-mps", mps_rules.show(rules.torch), mps_rules.show(rules.macos), rules)
+    rules = choose_rules(torch_version, macos, torch.__version__)
+    return Device("emulated-mps", show(rules.torch), show(rules.macos), rules)
 
 
 def pretend(version: str) -> Optional[str]:

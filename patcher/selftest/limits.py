@@ -10,7 +10,7 @@ import functools
 import os
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
-Version = Tuple[int, int]
+from .releases import Version
 
 TABLE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "limits.tsv")
 NEWEST: Version = (99, 0)

@@ -18,7 +18,7 @@ from .asked import Asked, name_of
 from .kernels import Kernel, first_torch
 from .limits import Limit
 from .operators import State
-from .rules import show
+from .releases import show
 
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _SERVED = os.path.join(_OURS, "files", "")  # patched files of transformers, under their installed paths

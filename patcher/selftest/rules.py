@@ -6,13 +6,21 @@ Evidence, after the words of each rule: [B] a string or symbol in the released m
 
 from __future__ import annotations
 
-from typing import Dict, NamedTuple, Optional, Tuple, Type, TypeVar
+from typing import NamedTuple, Optional, Tuple, Type
 
-from .kernels import Version as Version
 from .kernels import find_kernel
 from .limits import Limit, find_limits
-
-Anything = TypeVar("Anything")
+from .releases import (
+    NEWEST_TORCH,
+    OLDEST_MACOS,
+    Version,
+    oldest_macos,
+    parse_macos,
+    parse_version,
+    show,
+    since,
+    usual_macos,
+)
 
 NOT_IMPLEMENTED = {
     # [B] torch 2.0 - 2.5
@@ -34,26 +42,6 @@ FALLBACK = (
     "The operator '{op}' is not currently supported on the MPS backend and will fall back to run on the CPU. "
     "This may have performance implications."
 )
-
-NEWEST_TORCH: Version = (2, 14)  # the newest release that the evidence was gathered for
-
-OLDEST_MACOS: Dict[Version, Version] = {
-    # [B] the platform tag of the released wheels
-    (2, 0): (12, 3),
-    (2, 6): (13, 0),
-    (2, 9): (14, 0),
-}
-
-USUAL_MACOS: Dict[Version, int] = {
-    # What is taken where nobody names a macOS. [B] below 13.3 MPS has no cumsum of int64 before torch 2.9 (limits.tsv),
-    # which generate() calls, so nobody runs it there
-    (2, 0): 13,
-    (2, 9): 14,
-}
-
-NEWEST_MINOR = 99  # of a macOS that is named without one, such as 13
-
-KNOWN_MACOS = (12, 13, 14, 15, 26)  # the releases since MPS; none was numbered 16 to 25
 
 FLOAT64 = (
     # [B] all releases
@@ -97,7 +85,7 @@ class Rules(NamedTuple):
 
     def not_implemented(self, operator: str) -> Refusal:
         """The refusal of an operator without a kernel, such as "aten::isin.Tensor_Tensor_out"."""
-        return Refusal(NotImplementedError, _of(NOT_IMPLEMENTED, self.torch).format(op=operator))
+        return Refusal(NotImplementedError, since(NOT_IMPLEMENTED, self.torch).format(op=operator))
 
     def limits(self, name: str, overload: str) -> Tuple[Limit, ...]:
         """What a kernel does not do, for operators such as ("aten::mm", ""). isin has rules of its own."""
@@ -161,36 +149,6 @@ def choose_rules(torch: Optional[str], macos: Optional[str], installed: str) -> 
     if system < oldest:
         raise NoRules("torch %s needs macOS %s or newer" % (show(release), show(oldest)))
     return Rules(release, system)
-
-
-def oldest_macos(torch: Version) -> Version:
-    """The oldest macOS that a release of torch runs on."""
-    return _of(OLDEST_MACOS, torch)
-
-
-def usual_macos(torch: Version) -> Version:
-    """The macOS to take for a release of torch where none is named."""
-    return _of(USUAL_MACOS, torch), NEWEST_MINOR
-
-
-def parse_macos(version: str) -> Version:
-    """'13.2' as (13, 2); '13' is the newest 13."""
-    return parse_version(version) if "." in version else (int(version), NEWEST_MINOR)
-
-
-def parse_version(version: str) -> Version:
-    """'2.1.0+cpu' or '13' as (2, 1) or (13, 0)."""
-    parts = version.split("+")[0].split(".")
-    return int(parts[0]), int("".join(c for c in (parts[1] if len(parts) > 1 else "0") if c.isdigit()) or 0)
-
-
-def show(version: Version) -> str:
-    """(2, 1) as '2.1', (13, 0) and the newest 13 as '13'."""
-    return "%d" % version[0] if version[0] >= 10 and version[1] in (0, NEWEST_MINOR) else "%d.%d" % version
-
-
-def _of(table: Dict[Version, Anything], version: Version) -> Anything:
-    return table[max(since for since in table if since <= max(version, min(table)))]
 
 
 _CXX_NAMES = {

@@ -10,7 +10,8 @@ from contextlib import AbstractContextManager
 import pytest
 
 from patcher.selftest import emulated
-from patcher.selftest.rules import Rules, Version, show
+from patcher.selftest.releases import Version, show
+from patcher.selftest.rules import Rules
 
 RULES = [
     ((2, 1), (13, 0)),

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from patcher.selftest import checks, device
-from patcher.selftest.rules import Rules, show
+from patcher.selftest.releases import show
+from patcher.selftest.rules import Rules
 from patches.isin_mps_friendly import contract, replacement
 
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from patcher.selftest import device, emulated, operators
-from patcher.selftest.rules import NoRules, Rules, oldest_macos, parse_macos, parse_version, show, usual_macos
+from patcher.selftest.releases import oldest_macos, parse_macos, parse_version, show, usual_macos
+from patcher.selftest.rules import NoRules, Rules
 
 Mps = Callable[[tuple[int, int], tuple[int, int]], AbstractContextManager[None]]
 OLD, NEW = ((2, 1), (13, 0)), ((2, 13), (14, 0))

@@ -12,8 +12,9 @@ import torch
 from torch.nn import functional
 
 from patcher.selftest import asked, checks, device, generation, operators
-from patcher.selftest.kernels import Kernel, Version
+from patcher.selftest.kernels import Kernel
 from patcher.selftest.operators import State
+from patcher.selftest.releases import Version
 from patcher.selftest.rules import FALLBACK, Rules
 
 Mps = Callable[[tuple[int, int], tuple[int, int]], AbstractContextManager[None]]

@@ -15,9 +15,9 @@ import pytest
 import torch
 
 from patcher.selftest import report
-from patcher.selftest.kernels import Version
 from patcher.selftest.operators import State
 from patcher.selftest.recorder import Recorder, find_lines
+from patcher.selftest.releases import Version
 
 Device = Callable[[Version, Version], AbstractContextManager[None]]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from patcher.selftest import kernels
-from patcher.selftest.kernels import ON_MPS, Kernel, Version, asked_on_mps, find_kernel, first_torch
-from patcher.selftest.rules import NEWEST_TORCH
+from patcher.selftest.kernels import ON_MPS, Kernel, asked_on_mps, find_kernel, first_torch
+from patcher.selftest.releases import NEWEST_TORCH, Version
 
 MINORS = [(2, minor) for minor in range(15)]
 

@@ -9,7 +9,8 @@ import pytest
 
 from patcher.selftest import kernels, limits
 from patcher.selftest.kernels import find_kernel
-from patcher.selftest.limits import Limit, Version, find_limits
+from patcher.selftest.limits import Limit, find_limits
+from patcher.selftest.releases import Version
 from patcher.selftest.rules import Rules
 
 CUMSUM = "MPS does not support cumsum op with int64 input"  # pytorch #96610, with torch 2.0
