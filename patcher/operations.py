@@ -10,6 +10,7 @@ from patcher import progress
 from patcher.catalogue import impact, load_catalogue, require_macos
 from patcher.diff import unified_diff
 from patcher.errors import PatcherError, unexpected
+from patcher.hooks import remember_seen
 from patcher.messages import describe_applied, describe_not_applied, describe_reverted, describe_state
 from patcher.model import CallsPatch, ChangedFile, Effect, Impact, NotFound, Patch, Result, State, Target
 from patcher.owner import as_owner_of
@@ -17,9 +18,11 @@ from patcher.plan import Plan, plan_apply, plan_revert, planned_state
 from patcher.recompute import closure
 from patcher.scan import Seen
 from patcher.snapshot import Snapshot, take_snapshot
+from patcher.storage.bytecode import cache_prefixes, has_stale_pyc, remove_pycs
 from patcher.storage.files import digest, explained
 from patcher.storage.lock import LockTimeout, locked
 from patcher.targets.reinstall import with_command
+from patcher.transaction import check_writable, commit
 from patcher.workers import FEW, each
 
 Targets = Sequence[Target | NotFound]
@@ -219,9 +222,6 @@ def _impact(snapshot: Snapshot, patch: Patch, macos: str | None) -> Impact:
 
 def _carry_out(plan: Plan, *, dry_run: bool) -> PatcherError | None:
     """Commits the plan, or asks whether it may be. The error where that failed, and the target is as it was."""
-    from patcher.hooks import remember_seen  # status does without what writes
-    from patcher.transaction import check_writable, commit
-
     try:
         if plan.changes:
             check_writable(plan) if dry_run else commit(plan)
@@ -286,8 +286,6 @@ def _without_stale_bytecode(result: Result, *, dry_run: bool) -> Result:
     """The result of a patch that was there already, once no bytecode would run instead of it."""
     if dry_run or result.changed or result.state is not State.PATCHED or not isinstance(result.target, Target):
         return result
-    from patcher.storage.bytecode import cache_prefixes, has_stale_pyc, remove_pycs
-
     prefixes = cache_prefixes(result.target.pycache_prefix)
     stale: list[Path] = [file.path for file in result.files if has_stale_pyc(file.path, prefixes)]
     for path in stale:

@@ -39,6 +39,11 @@ class TransientLine:
                 self._staged = time.monotonic()
             self._stage, self._detail, self._note = stage, detail, note
 
+    @property
+    def said(self) -> tuple[str, str, str]:
+        """What it was set to."""
+        return self._stage, self._detail, self._note
+
     def end(self) -> None:
         """Erases it, for good."""
         self._ended.set()
@@ -114,6 +119,16 @@ def clear() -> None:
     line, _Current.line = _Current.line, None
     if line:
         line.end()
+
+
+@contextmanager
+def paused() -> Iterator[None]:
+    """Within: the line is not there, nor its thread; afterwards it says what it said."""
+    said = _Current.line.said if _Current.line else None
+    clear()
+    yield
+    if said:
+        show(*said)
 
 
 def hide() -> None:

@@ -6,9 +6,10 @@ import os
 import re
 from collections.abc import Iterator, Sequence, Set
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from patcher.edit import mentioned_name, whole_word
+from patcher.forks import in_parts
 from patcher.model import Patch
 from patcher.storage.files import SUFFIX, FileImage, digest, explained, image_of, read_image, temp_name
 from patcher.storage.record import record_row
@@ -37,28 +38,29 @@ def scan_package(site_packages: Path, package: str, catalogue: Sequence[Patch], 
     With the content of RECORD in `listed`, it also finds out whether all others are as that says. Raises PatcherError
     where the system refuses to read.
     """
-    searched, always = _mention(catalogue), {str(site_packages / patch.file) for patch in catalogue}
-    images: dict[PurePosixPath, FileImage] = {}
+    folder, start = site_packages / package, len(str(site_packages)) + 1
+    always, mention = frozenset(str(patch.file) for patch in catalogue), _mention(catalogue)
+    rows = None if listed is None else frozenset(listed.splitlines())
+    paths: list[str] = []
     linked: list[Path] = []
     leftovers: list[Path] = []
-    rows = set((listed or b"").splitlines())
-    missing = _python_files(rows, package)
-    start, buffer, is_as_listed = len(str(site_packages)) + 1, bytearray(_BUFFER), listed is not None
-    with explained(site_packages / package):
-        for entry in _entries_below(site_packages / package):
+
+    def read(part: Sequence[str]) -> tuple[dict[str, tuple[Any, ...]], bool]:
+        images, is_as_listed = _read(site_packages, part, always, mention, rows)
+        return {path: tuple(image) for path, image in images.items()}, is_as_listed
+
+    with explained(folder):
+        for entry in _entries_below(folder):
             if entry.name.endswith(".py") and entry.is_file():
-                found = _search(entry, None if entry.path in always else searched, buffer)
-                if isinstance(found, FileImage):
-                    images[PurePosixPath(entry.path[start:])] = found
-                elif is_as_listed:
-                    is_as_listed = _row(entry.path[start:], buffer, found) in rows
-                if missing:
-                    missing.discard(os.fsencode(entry.path[start:]))
+                paths.append(entry.path[start:])
             elif entry.name.endswith(SUFFIX):
                 leftovers.append(Path(entry.path))
             elif entry.is_symlink() and _holds_python(entry.path):
                 linked.append(Path(entry.path))
-    return Scan(images, tuple(sorted(linked)), tuple(sorted(leftovers)), is_as_listed and not missing)
+        found = in_parts(read, paths)
+    images = {PurePosixPath(path): FileImage(*image) for part, _ in found for path, image in part.items()}
+    is_as_listed = rows is not None and all(one for _, one in found) and _python_files(rows, package) <= {*paths}
+    return Scan(images, tuple(sorted(linked)), tuple(sorted(leftovers)), is_as_listed)
 
 
 def scan_like(site_packages: Path, package: str, catalogue: Sequence[Patch], record: bytes, seen: Seen) -> Scan:
@@ -84,14 +86,10 @@ def _without_scripts(record: bytes) -> bytes:
     return first + b"".join(b"\n" + other.partition(b"\n")[2] for other in others)
 
 
-def _python_files(rows: Set[bytes], package: str) -> set[bytes]:
+def _python_files(rows: Set[bytes], package: str) -> set[str]:
     """The Python files of a package that rows of RECORD are of."""
     paths = (row.partition(b",")[0] for row in rows if row.startswith(f"{package}/".encode()))
-    return {path for path in paths if path.endswith(b".py")}
-
-
-def _row(path: str, buffer: bytearray, size: int) -> bytes:
-    return record_row(path, bytes(memoryview(buffer)[:size])).encode("utf-8", "surrogateescape")
+    return {os.fsdecode(path) for path in paths if path.endswith(b".py")}
 
 
 class _Mention(NamedTuple):
@@ -134,22 +132,35 @@ def _entries_below(folder: Path) -> Iterator[os.DirEntry[str]]:
                     waiting.append(entry.path)
 
 
-def _search(entry: os.DirEntry[str], searched: _Mention | None, buffer: bytearray) -> FileImage | int:
-    """The image of a file if what is `searched` is in it, or is None; else its size, and it is in the buffer.
+def _read(
+    site_packages: Path, paths: Sequence[str], always: Set[str], mention: _Mention, rows: Set[bytes] | None
+) -> tuple[dict[str, FileImage], bool]:
+    """Of the files at `paths` those that count, and whether all others are as `rows` of RECORD say, if there are any.
 
     Thousands are opened: each must cost little.
     """
-    fd = os.open(entry.path, _READ)
-    try:
-        size = os.readv(fd, [buffer])
-        if searched and not searched.is_in(buffer, size) and size < len(buffer):
-            return size
-        data = bytes(memoryview(buffer)[:size])
-        while rest := os.read(fd, _BUFFER):
-            data += rest
-        return image_of(fd, data, os.readlink(entry.path) if entry.is_symlink() else None)  # noqa: PTH115 - the text
-    finally:
-        os.close(fd)
+    images: dict[str, FileImage] = {}
+    is_as_listed, buffer = True, bytearray(_BUFFER)
+    for path in paths:
+        full = f"{site_packages}/{path}"
+        fd = os.open(full, _READ)
+        try:
+            size = os.readv(fd, [buffer])
+            data = memoryview(buffer)[:size]
+            if path in always or mention.is_in(buffer, size) or size == len(buffer):
+                images[path] = _whole(full, fd, bytes(data))
+            elif rows is not None and is_as_listed:
+                is_as_listed = record_row(path, bytes(data)).encode("utf-8", "surrogateescape") in rows
+        finally:
+            os.close(fd)
+    return images, is_as_listed
+
+
+def _whole(path: str, fd: int, data: bytes) -> FileImage:
+    """The image of an open file, of which `data` has been read."""
+    while rest := os.read(fd, _BUFFER):
+        data += rest
+    return image_of(fd, data, os.readlink(path) if os.path.islink(path) else None)  # noqa: PTH114, PTH115 - the text
 
 
 def _holds_python(folder: str) -> bool:

@@ -19,7 +19,7 @@ PACKAGE = ROOT / "patcher"
 # From the bottom to the top: each layer imports from those before it, and from itself without a circle.
 LAYERS = (
     {"errors", "model", "owner", "diff", "traceback", "progress", "selftest", "evaluator", "runtime", "hook"},
-    {"workers"},
+    {"forks", "workers"},
     {"catalogue", "edit", "storage", "targets"},
     {"scan", "prepared", "callers", "durations"},
     {"snapshot"},

@@ -94,6 +94,17 @@ class TestTheLine:
             stream.write("Printed.\n")
         self.wait_for(stream, "\r\033[KPrinted.\n\r\033[Kworking on /a\\nb")
 
+    def test_it_goes_with_its_thread_and_says_the_same_again(self, stream: io.StringIO) -> None:
+        before = threading.active_count()
+        with progress.paused():
+            assert threading.active_count() == before
+        progress.show("working on", "/a", " (21 s last time)")
+        self.wait_for(stream, "\r\033[Kworking on /a (21 s last time)")
+        with progress.paused():
+            assert threading.active_count() == before
+            stream.write("Nothing.\n")
+        self.wait_for(stream, "\r\033[KNothing.\n\r\033[Kworking on /a (21 s last time)")
+
     def test_what_is_quick_is_not_shown(self, stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(progress, "DELAY", 3600)
         progress.show("working on", "it")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -54,6 +56,46 @@ class TestScan:
         files = {path.name: status.image.data for path, status in two.take().files.items()}
         assert files["long.py"] == (two.source.parent / "long.py").read_bytes()
         assert files["pytorch_utils.py"] == two.source.read_bytes()
+
+    @pytest.mark.parametrize("processors", [2, 4])
+    def test_several_processes_find_what_one_finds(
+        self, env: Callable[..., Env], processors: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        it = env("4.57.6", whole=True)
+        fork, forked = os.fork, list[int]()
+
+        def counted() -> int:
+            forked.append(pid := fork())
+            return pid
+
+        monkeypatch.setattr(os, "cpu_count", lambda: 1)
+        alone = it.take().files
+        monkeypatch.setattr(os, "cpu_count", lambda: processors)
+        monkeypatch.setattr(os, "fork", counted)
+        assert it.take().files == alone
+        assert (len(forked), len(alone) > 5) == (processors - 1, True)
+
+    def test_what_only_a_fork_cannot_read_is_told_of(
+        self, env: Callable[..., Env], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        it, opened, here = env("4.57.6", whole=True), os.open, set[str | Path]()
+        monkeypatch.setattr(os, "cpu_count", lambda: 2)
+
+        def read_here(path: str | Path, flags: int) -> int:
+            here.add(path)
+            return opened(path, flags)
+
+        def refuse(path: str | Path, flags: int) -> int:
+            if str(path).endswith(".py") and path not in here:
+                raise PermissionError(errno.EACCES, "Permission denied", path)
+            return opened(path, flags)
+
+        monkeypatch.setattr(os, "open", read_here)
+        it.take()
+        monkeypatch.setattr(os, "open", refuse)
+        with pytest.raises(PatcherError, match="permission denied") as caught:
+            it.take()
+        assert caught.value.code == "not-permitted"
 
     def test_linked_files_are_read_and_linked_folders_are_told_of(self, two: Env, tmp_path: Path) -> None:
         (tmp_path / "shared").mkdir()
