@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch_env
 from documented import code_blocks
 from images import BASE, Engine, Layer
 
@@ -224,11 +225,11 @@ class TestWhatStopsABuild:
         code, said = step(f"{APPLY} && /opt/mps-patcher/bin/mps-patcher verify --python {PYTHON}")
         assert (code != 0, "exit status 3" in said) == (True, True)
 
-    def test_not_a_transformers_that_needs_nothing(
-        self, step: Step, stages: Engine, context: Callable[..., Path]
-    ) -> None:
-        stages.build(context("transformers==4.33.3"), "localhost/older:1", target="environment")
-        code, said = step(APPLY, on="localhost/older:1")
+    def test_not_a_transformers_that_needs_nothing(self, step: Step, stages: Engine, tmp_path: Path) -> None:
+        older = torch_env.wheel("4.33.3")
+        shutil.copyfile(older, tmp_path / older.name)
+        install = f"{PYTHON} -m pip install -q --no-index --no-deps --no-compile /{older.name}"
+        code, said = step(APPLY, f"COPY {older.name} /", f"RUN {install}")
         assert (code, "Nothing to do." in said) == (0, True)
         assert patched_layer(stages, "localhost/step:1").names() == set()
 
