@@ -11,6 +11,8 @@ from patcher.catalogue import load_catalogue
 from patcher.errors import CannotTell
 from patcher.model import Effect, EffectRow, FunctionPatch, Patch
 from patcher.selftest import rules
+from patcher.selftest.kernels import find_kernel, first_torch
+from patcher.selftest.releases import NEWEST_TORCH, show
 from patcher.traceback import Frame, PastedError, read_errors, squeezed, without_colors
 
 FALLBACK_VARIABLE = "PYTORCH_ENABLE_MPS_FALLBACK=1"
@@ -161,15 +163,26 @@ def _other_error(text: str, *, is_alone: bool) -> CannotTell | None:
     for sentence in (_OPERATOR, _EARLIER, _WARNING):
         if found := re.findall(re.escape(sentence).replace(re.escape("{op}"), "([^']+)"), line):
             message = f"The MPS device has no operator {found[-1]} in this torch; mps-patcher does not fix that."
-            return CannotTell("other-error", message, _FALLS_BACK if sentence == _WARNING else _FALL_BACK)
+            hint = _FALLS_BACK if sentence == _WARNING else _FALL_BACK
+            return CannotTell("other-error", message, f"{hint} {_who_has(found[-1])}")
     for part, cause, hint in (*_OTHER_ERRORS, *(_WARNINGS if is_alone else ())):
         if squeezed(part) in squeezed(line):
             return CannotTell("other-error", f"{cause}; mps-patcher does not fix that.", hint)
     return None
 
 
-_FALL_BACK = f"Set {FALLBACK_VARIABLE}: the CPU then computes it, which is slower. A newer torch may have it."
-_FALLS_BACK = "It runs on the CPU, which works but is slower. A newer torch may have it."
+def _who_has(operator: str) -> str:
+    """Which torch has an operator on MPS, such as `aten::linalg_qr.out`, in a sentence."""
+    name, _, overload = operator.partition(".")
+    if since := first_torch(name, overload):
+        return f"torch {show(since)} and newer have it."
+    if find_kernel(name, overload, NEWEST_TORCH).status == "missing":
+        return f"torch {show(NEWEST_TORCH)} does not have it either."
+    return "A newer torch may have it."
+
+
+_FALL_BACK = f"Set {FALLBACK_VARIABLE}: the CPU then computes it, which is slower."
+_FALLS_BACK = "It runs on the CPU, which works but is slower."
 _BFLOAT16 = (
     "On MPS bfloat16 needs torch 2.3 and macOS 14",
     "Load the model in float16 or float32, or upgrade torch and macOS.",

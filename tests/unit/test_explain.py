@@ -248,6 +248,9 @@ class TestOthers:
         ("text", "words"),
         [
             (rules.NOT_IMPLEMENTED[(2, 6)].format(op="aten::linalg_qr.out"), "no operator aten::linalg_qr.out"),
+            (rules.NOT_IMPLEMENTED[(2, 6)].format(op="aten::linalg_qr.out"), "torch 2.12 and newer have it."),
+            (rules.NOT_IMPLEMENTED[(2, 6)].format(op="aten::linalg_eig"), "torch 2.14 does not have it either."),
+            (rules.NOT_IMPLEMENTED[(2, 6)].format(op="torchvision::nms"), "A newer torch may have it."),
             (rules.NOT_IMPLEMENTED[(2, 0)].format(op="aten::unique_dim"), "Set PYTORCH_ENABLE_MPS_FALLBACK=1"),
             (rules.FLOAT64, "MPS has no float64"),
             ("Cannot convert a MPS Tensor to float64 dtype", "MPS has no float64"),
@@ -255,6 +258,7 @@ class TestOthers:
             ("MPS BFloat16 is only supported on MacOS 14 or newer", "On MPS bfloat16 needs torch 2.3"),
             (NO_KERNEL.replace("isin", "x").replace("currently", "current"), "Set PYTORCH_ENABLE_MPS_FALLBACK=1"),
             (f"UserWarning: {rules.FALLBACK.format(op='aten::x')}", "hint: It runs on the CPU, which works but"),
+            (f"UserWarning: {rules.FALLBACK.format(op='aten::_fft_r2c')}", "torch 2.3 and newer have it."),
             ("RuntimeError: MPS backend out of memory (MPS allocated: 9 GB", "do not fit into the memory"),
             (
                 "The attention mask is not set and cannot be inferred from input because pad token is same as eos",
