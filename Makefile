@@ -23,7 +23,7 @@ help:
 	@echo 'make test-compatibility  compare docs/compatibility.json with fresh runs (RELEASES=all or some; else a sample),'
 	@echo '                         and the operators of torch 2.1 with its macOS wheel'
 	@echo 'make test-container      build examples/container as real images, run them, compare them'
-	@echo 'make test-installers     follow every hint, and the hook, with real pip, uv and poetry'
+	@echo 'make test-installers     follow every hint, the hook, and recipes for poetry, GitHub and GitLab, with the real tools'
 	@echo 'make test-recipes        follow docs/environments.md with the real tools; install the wheel; try action.yml'
 	@echo 'make test-browser        open the report of evaluate in headless Chromium'
 	@echo 'make test-fleet          play examples/ansible on twelve hosts of its own over SSH, minutes'
@@ -89,7 +89,7 @@ test-installers: $(READY)
 
 .PHONY: test-recipes
 test-recipes: $(READY)
-	$(PY) -m pytest -m recipes $(ARGS)
+	$(PY) -m pytest -m 'recipes and not installers' $(ARGS)
 
 # Whether test-fleet can run at all.
 .PHONY: can-fleet

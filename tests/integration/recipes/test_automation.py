@@ -13,7 +13,7 @@ import torch_env
 import yaml
 from documented import code_blocks
 
-pytestmark = pytest.mark.recipes
+pytestmark = pytest.mark.installers
 
 ROOT = Path(__file__).parents[3]
 REINSTALL = ".venv/bin/pip install --quiet --force-reinstall --no-deps -r requirements.txt"

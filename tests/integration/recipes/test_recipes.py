@@ -122,10 +122,11 @@ def project(shell: Callable[[Path], Project], tmp_path: Path) -> Iterator[Projec
     [
         ("pip", ".venv/bin/python", ".venv/bin/pip install -q --force-reinstall --no-deps -r requirements.txt"),
         ("uv", ".venv/bin/python", "uv sync --reinstall-package transformers"),
-        (
+        pytest.param(
             "poetry",
             "$(poetry env info --executable)",
             "poetry run python -m ensurepip && poetry run python -m pip uninstall -y transformers && poetry install",
+            marks=pytest.mark.installers,
         ),
     ],
 )
