@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.machinery
 import importlib.util
@@ -16,7 +17,7 @@ Tell = Callable[[int, int], None]
 """What is told how many of how many things are done."""
 
 LARGE = 2**16
-"""Elements from which on an operand is tried in one autograd mode only, for the sake of time."""
+"""Elements from which on an operand is not tried in inference mode too, for the sake of time."""
 
 NO_KERNEL = "is not currently implemented for the MPS device"
 
@@ -71,7 +72,8 @@ def contract(request: SelftestRequest, device: Any, tell: Tell = _untold) -> str
     module = _load("mps_patcher_contract", request["contract"])
     with device.active(), warnings.catch_warnings():
         warnings.simplefilter("error")
-        cases = [case for case in module.cases() if _representable(case, device)]
+        has = functools.lru_cache(maxsize=None)(device.has)
+        cases = [case for case in module.cases() if _representable(case, has)]
         faults: List[Tuple[str, Optional[str]]] = []
         for case in cases:
             tell(len(faults), len(cases))
@@ -206,11 +208,11 @@ def _installed(request: SelftestRequest) -> Any:
     return getattr(module, request["function"])
 
 
-def _representable(case: Any, device: Any) -> bool:
+def _representable(case: Any, has: Callable[[Any], bool]) -> bool:
     import torch
 
     moved = [case.elements] + ([] if case.test_on_cpu else [case.test_elements])
-    return all(device.has(x.dtype) for x in moved if isinstance(x, torch.Tensor))
+    return all(has(x.dtype) for x in moved if isinstance(x, torch.Tensor))
 
 
 def _run_case(function: Any, module: Any, case: Any, device: Any) -> None:
@@ -222,7 +224,7 @@ def _run_case(function: Any, module: Any, case: Any, device: Any) -> None:
     on_cpu = placed(case.elements, case.view, "cpu"), placed(case.test_elements, case.test_view, "cpu")
     expected = module.reference(*on_cpu)
     is_large = any(isinstance(x, torch.Tensor) and x.numel() >= LARGE for x in on_cpu)
-    for mode in (torch.no_grad,) if is_large else (torch.enable_grad, torch.no_grad, torch.inference_mode):
+    for mode in (torch.no_grad,) if is_large else (torch.no_grad, torch.inference_mode):
         with mode():
             elements = placed(case.elements, case.view, "mps")
             test_elements = placed(case.test_elements, case.test_view, "cpu" if case.test_on_cpu else "mps")

@@ -159,8 +159,9 @@ def _two_devices() -> Iterator[Case]:
 
 def _large() -> Iterator[Case]:
     """Operands beyond one piece of work, contiguous or not."""
-    yield Case("3 million elements", torch.arange(3 * 2**20 + 5), torch.tensor([0, 2**20, 3 * 2**20 + 4]))
-    yield Case("3 million elements, one value", torch.arange(3 * 2**20 + 5), torch.tensor(2**20 + 1))
+    many = 9 * 2**18 + 5
+    yield Case("2 million elements", torch.arange(many), torch.tensor([0, 2**20, many - 1]))
+    yield Case("2 million elements, one value", torch.arange(many), torch.tensor(2**20 + 1))
     yield Case("long rows, transposed", torch.arange(2**21 + 2).view(2, -1), torch.tensor([0, 2**21]), lambda x: x.t())
-    yield Case("few elements in many", torch.tensor([0, 5, -1]), torch.arange(2**20 + 9))
-    yield Case("many elements in many", torch.arange(2**16), torch.arange(600) * 7)
+    yield Case("few elements in many", torch.tensor([0, 5, -1]), torch.arange(3 * 2**18 + 9))
+    yield Case("many elements in many", torch.arange(2**15), torch.arange(800) * 7)
