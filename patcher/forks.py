@@ -6,7 +6,7 @@ import marshal
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, BinaryIO, NoReturn, TypeVar, cast
 
 from patcher import progress
@@ -54,8 +54,9 @@ def _forked(work: Callable[[Sequence[Item]], Any], part: Sequence[Item]) -> Iter
             yield pipe
         finally:
             if fork:
-                os.kill(fork, signal.SIGKILL)
-                os.waitpid(fork, 0)
+                with suppress(ProcessLookupError, ChildProcessError):  # none is to be waited for if SIGCHLD is ignored
+                    os.kill(fork, signal.SIGKILL)
+                    os.waitpid(fork, 0)
 
 
 def _deliver(work: Callable[[Sequence[Item]], Any], part: Sequence[Item], pipe: int) -> NoReturn:

@@ -144,6 +144,14 @@ def test_forks_end_where_their_parent_was_killed() -> None:
         time.sleep(0.01)
 
 
+def test_a_caller_may_ignore_the_end_of_its_children() -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        assert sorted(item for _, part in in_parts(by_process, ITEMS) for item in part) == list(ITEMS)
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
 def test_signals_are_taken_here_as_before() -> None:
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
