@@ -40,17 +40,13 @@ def _forked(work: Callable[[Sequence[Item]], Any], part: Sequence[Item]) -> Iter
     ours, theirs = os.pipe()
     with os.fdopen(ours, "rb") as pipe:
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)  # Ctrl-C must not unwind in a fork what is under way
+        fork = _fork()
         try:
-            fork = os.fork()
             if fork == 0:
                 pipe.close()
                 _deliver(work, part, theirs)
-        except OSError:
-            fork = None
-        finally:
             os.close(theirs)
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        try:
             yield pipe
         finally:
             if fork:
@@ -59,11 +55,16 @@ def _forked(work: Callable[[Sequence[Item]], Any], part: Sequence[Item]) -> Iter
                     os.waitpid(fork, 0)
 
 
+def _fork() -> int | None:
+    try:
+        return os.fork()
+    except OSError:
+        return None
+
+
 def _deliver(work: Callable[[Sequence[Item]], Any], part: Sequence[Item], pipe: int) -> NoReturn:
     """Runs in the fork, and ends it whatever happens."""
     try:
-        for ending in _ENDING:
-            signal.signal(ending, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
         with os.fdopen(pipe, "wb") as file:
             marshal.dump(work(part), file)
