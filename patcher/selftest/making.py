@@ -99,6 +99,11 @@ class _Making(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.in_cxx = in_cxx
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """To be left out of compiled code, torch would import its compiler, which takes as long as all runs."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if self.in_cxx and kwargs.get("dtype") is torch.float64:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -133,3 +135,23 @@ def test_code_of_the_program_runs_where_gradients_are_calculated(
         found = gradient(given, Doubles.apply(given).sum())  # type: ignore[no-untyped-call]
         assert found.device.type == "mps"
         assert found.tolist() == [[2.0] * 3] * 2
+
+
+ATTENTION = """
+import sys
+import torch
+from patcher.selftest import emulated
+from patcher.selftest.rules import Rules
+
+before = "torch._dynamo" in sys.modules
+with emulated.emulated(Rules((2, 13), (14, 0))):
+    query = torch.ones(1, 1, 2, 4, device="mps")
+    torch.nn.functional.scaled_dot_product_attention(query, query, query, is_causal=True)
+print(before or "torch._dynamo" not in sys.modules)
+"""
+
+
+def test_torch_loads_no_compiler_for_it() -> None:
+    """Which takes as long as all that `verify` runs."""
+    done = subprocess.run([sys.executable, "-c", ATTENTION], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
