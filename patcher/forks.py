@@ -16,7 +16,7 @@ Outcome = TypeVar("Outcome")
 MANY = 500
 """So many items are worth a fork."""
 _MOST = 4
-"""Processes: with more of them, one waits for the others."""
+"""Processes, this one included: others may be at work on the machine too."""
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 
 

@@ -67,9 +67,14 @@ def asked_on_mps(name: str, overload: str) -> Tuple[Tuple[str, str], ...]:
 
 
 def first_torch(name: str, overload: str) -> Optional[Version]:
-    """The first release in which the operator works, if only on the CPU; None if there is none, or none is known."""
-    works = (since for since, kernel in _history(name, overload) if kernel.status not in ("missing", "unknown"))
-    return next(works, None)
+    """The release since which the operator always works, if only on the CPU; None if none is known."""
+    first = None
+    for since, kernel in _history(name, overload):
+        if kernel.status == "missing":
+            first = None
+        elif kernel.status != "unknown":
+            first = first or since
+    return first
 
 
 def _history(name: str, overload: str) -> Iterator[Tuple[Version, Kernel]]:

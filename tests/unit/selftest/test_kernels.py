@@ -34,6 +34,12 @@ def test_where_a_kernel_came(name: str, overload: str, since: Version) -> None:
     assert first_torch(name, overload) == since
 
 
+def test_what_was_lost_on_the_way_does_not_count() -> None:
+    """Both were made of others in torch 2.0, and lacked that later; one came back as a kernel."""
+    assert first_torch("aten::_embedding_bag_backward", "") == (2, 10)
+    assert first_torch("aten::linalg_eigvals", "out") is None
+
+
 def test_a_structured_operator_asks_for_its_out_overload() -> None:
     """As the error of torch 2.0 to 2.3 says: "The operator 'aten::isin.Tensor_Tensor_out' is not ..."."""
     assert find_kernel("aten::isin", "Tensor_Tensor", (2, 3)).asked == "aten::isin.Tensor_Tensor_out"
